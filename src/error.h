@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Filling the caller's error struct. Separate because every module reports failures and none
+ * should format them in its own way.
+ */
+#ifndef GEMMUX_ERROR_H
+#define GEMMUX_ERROR_H
+
+#include "gemmux.h"
+
+/* Writes the sentence if error is not NULL and returns status, so that callers can
+ * `return gemmux_fail(error, GEMMUX_ERROR_INPUT, "...")`. */
+gemmux_status gemmux_fail(gemmux_error *error, gemmux_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* a * b and a + b into *out; false on signed 64-bit overflow or a negative operand. */
+bool gemmux_mul_size(int64_t a, int64_t b, int64_t *out);
+bool gemmux_add_size(int64_t a, int64_t b, int64_t *out);
+
+#endif
