@@ -20,11 +20,12 @@ function(gemmux_kernel_table out)
 
 ${externs}
 static const gemmux_kernel *const kernels[] = {
-${rows}};
+${rows}    0, /* C forbids an empty list */
+};
 
 const struct gemmux_kernel_table gemmux_builtin_kernels = {
     .kernels = kernels,
-    .count = (int)(sizeof kernels / sizeof kernels[0]),
+    .count = (int)(sizeof kernels / sizeof kernels[0]) - 1,
 };
 ")
 endfunction()
