@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Facts about devices inside the library: the device files built into it. Separate from gemmux.h
- * because callers reach them by name through gemmux_machine_find.
+ * Facts about devices inside the library: the device files built into it and what is known of
+ * CUDA architectures. Separate from gemmux.h because callers reach device files by name through
+ * gemmux_machine_find and architectures through the kernels that a decision names.
  */
 #ifndef GEMMUX_MACHINE_H
 #define GEMMUX_MACHINE_H
@@ -15,5 +16,19 @@ typedef struct gemmux_embedded {
 } gemmux_embedded;
 
 extern const gemmux_embedded gemmux_embedded_devices[];
+
+/* A CUDA architecture that this version of gemmux knows. Anything else gets the conservative set:
+ * plain code and PTX only (no 'a' or 'f' code, whose rules for a new chip nobody can know), and
+ * the 48 KiB of shared memory that every architecture so far gives without opting in. */
+typedef struct gemmux_cuda_arch {
+    int16_t cc;         /* 10 * major + minor */
+    int16_t family;     /* cc of the first member of its family; 0: older than families */
+    int32_t smem_bytes; /* that one block may opt in to */
+} gemmux_cuda_arch;
+
+/* NULL when unknown. */
+const gemmux_cuda_arch *gemmux_cuda_arch_find(int cc);
+
+enum { GEMMUX_SMEM_CONSERVATIVE = 48 * 1024 };
 
 #endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nearest.h"
+
+#include <string.h>
+
+enum { LONGEST = 47 };
+
+static int smallest(int a, int b, int c)
+{
+    int ab = a < b ? a : b;
+    return ab < c ? ab : c;
+}
+
+/* Levenshtein distance; words longer than LONGEST are "far". */
+static int distance(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+    if (a_length > LONGEST || b_length > LONGEST)
+        return LONGEST;
+    int row[LONGEST + 1];
+    for (size_t j = 0; j <= b_length; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= a_length; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= b_length; j++) {
+            int above = row[j];
+            row[j] = smallest(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[b_length];
+}
+
+const char *gemmux_nearest(const char *text, size_t length, const char *const *words, int count)
+{
+    const char *best = NULL;
+    int best_distance = LONGEST;
+    for (int i = 0; i < count; i++) {
+        int d = distance(text, length, words[i], strlen(words[i]));
+        if (d < best_distance) {
+            best_distance = d;
+            best = words[i];
+        }
+    }
+    /* A third of the word may be wrong; one slip is always forgiven in words of three or more. */
+    int allowed = (int)(length / 3);
+    return best && best_distance <= allowed ? best : NULL;
+}
