@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the probes share: small text files of the system, limits set by cgroups, libraries on the
+ * usual paths. Separate from gemmux.h because callers see only the facts that a machine ends with.
+ */
+#ifndef GEMMUX_PROBE_H
+#define GEMMUX_PROBE_H
+
+#include "gemmux.h"
+
+/* The first line of a small file, without its newline; false when it cannot be read. */
+bool gemmux_probe_line(const char *path, char *buffer, size_t size);
+
+/* Limits that cgroups v1 or v2 set on the process whose /proc/PID/cgroup is `self`, with the
+ * hierarchy mounted at `root`. The tightest limit from the process's group up to the root counts.
+ * Out: processors (may be fractional) and bytes; 0 means no limit. */
+void gemmux_probe_cgroup(const char *root, const char *self, double *processors, int64_t *bytes);
+
+#endif
