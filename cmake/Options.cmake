@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# How a build may differ from the plain one; CMakePresets.json names the useful combinations.
+set(GEMMUX_SANITIZE "" CACHE STRING "Sanitizers for everything: address,undefined or thread")
+if(GEMMUX_SANITIZE)
+    add_compile_options(-fsanitize=${GEMMUX_SANITIZE} -fno-sanitize-recover=all
+                        -fno-omit-frame-pointer)
+    add_link_options(-fsanitize=${GEMMUX_SANITIZE})
+endif()
