@@ -26,9 +26,9 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define GEMMUX_API __attribute__((visibility("default")))
+#    define GEMMUX_API __attribute__((visibility("default")))
 #else
-#define GEMMUX_API
+#    define GEMMUX_API
 #endif
 
 #define GEMMUX_VERSION "0.1.0"
@@ -106,11 +106,7 @@ typedef enum gemmux_scaling {
 /* value = scale * (code - 8)          NONE (INT4; INT8 has no offset)
  *       = scale * (code - zero)       POINT, zero is u8, one beside each scale
  *       = scale * code + zero         MIN, zero has the scale's type, one beside each scale    */
-typedef enum gemmux_zero {
-    GEMMUX_ZERO_NONE = 0,
-    GEMMUX_ZERO_POINT,
-    GEMMUX_ZERO_MIN
-} gemmux_zero;
+typedef enum gemmux_zero { GEMMUX_ZERO_NONE = 0, GEMMUX_ZERO_POINT, GEMMUX_ZERO_MIN } gemmux_zero;
 
 /* How numbers are stored: element code x scaling x zero point. Eight bytes, compared by value.
  * Fill it with gemmux_format_of or gemmux_format_parse, not by hand.                           */
@@ -267,8 +263,8 @@ typedef enum gemmux_device_kind { GEMMUX_CPU = 1, GEMMUX_CUDA } gemmux_device_ki
  * probed ones include the operating system's support (XCR0). */
 #define GEMMUX_ISA_LIST(X)                                                                         \
     X(SSE2, "sse2", 0)                                                                             \
-    X(AVX2, "avx2", 1)           /* with FMA and F16C, which every AVX2 core so far has */         \
-    X(AVX512, "avx512", 2)       /* F, BW, DQ, VL, CD: Skylake-X's set */                          \
+    X(AVX2, "avx2", 1)     /* with FMA and F16C, which every AVX2 core so far has */               \
+    X(AVX512, "avx512", 2) /* F, BW, DQ, VL, CD: Skylake-X's set */                                \
     X(AVX512BF16, "avx512bf16", 3)                                                                 \
     X(AVX512VNNI, "avx512vnni", 4)                                                                 \
     X(AVX512FP16, "avx512fp16", 5)                                                                 \
@@ -288,9 +284,9 @@ typedef enum gemmux_isa {
 #undef GEMMUX_ISA_ENUM
 } gemmux_isa;
 
-GEMMUX_API const char *gemmux_isa_name(uint32_t bit);      /* one bit; NULL when unknown */
-GEMMUX_API uint32_t gemmux_isa_parse(const char *text);    /* 0 when unknown */
-GEMMUX_API uint32_t gemmux_isa_closure(uint32_t isa);      /* with everything implied */
+GEMMUX_API const char *gemmux_isa_name(uint32_t bit);   /* one bit; NULL when unknown */
+GEMMUX_API uint32_t gemmux_isa_parse(const char *text); /* 0 when unknown */
+GEMMUX_API uint32_t gemmux_isa_closure(uint32_t isa);   /* with everything implied */
 
 /* What is multiplied: each has a peak rate of its own. */
 #define GEMMUX_MATH_LIST(X)                                                                        \
@@ -352,19 +348,19 @@ struct gemmux_kernel_table; /* the kernels that select looks at */
 /* Facts about one device and what is installed for it. Zero means unknown, and unknown is treated
  * as absent (ISA, architecture) or as a conservative guess (rates). */
 typedef struct gemmux_machine {
-    char name[64];     /* "H100 SXM", or the CPU's own brand string */
-    char id[64];       /* device-file name, "cpu" or "cuda:0" */
-    uint8_t kind;      /* gemmux_device_kind */
-    bool described;    /* from a file: code that is not built here may still be planned */
-    uint32_t isa;      /* CPU: closure of gemmux_isa bits */
-    int32_t cores;     /* CPU: threads to use; CUDA: multiprocessors */
-    int32_t cc;        /* CUDA: 10 * major + minor */
-    int32_t smem_bytes;          /* CUDA: shared memory a block may opt in to */
+    char name[64];      /* "H100 SXM", or the CPU's own brand string */
+    char id[64];        /* device-file name, "cpu" or "cuda:0" */
+    uint8_t kind;       /* gemmux_device_kind */
+    bool described;     /* from a file: code that is not built here may still be planned */
+    uint32_t isa;       /* CPU: closure of gemmux_isa bits */
+    int32_t cores;      /* CPU: threads to use; CUDA: multiprocessors */
+    int32_t cc;         /* CUDA: 10 * major + minor */
+    int32_t smem_bytes; /* CUDA: shared memory a block may opt in to */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* l1, l2 per core; CUDA: l2 of the chip */
     int64_t memory_bytes;
-    double bandwidth;            /* bytes a second that a plain read attains */
+    double bandwidth;               /* bytes a second that a plain read attains */
     double peak[GEMMUX_MATH_COUNT]; /* dense operations a second (2 per multiply-add) */
-    double launch_us;            /* price of starting one product */
+    double launch_us;               /* price of starting one product */
     gemmux_library library[GEMMUX_LIB_COUNT];
     const gemmux_record *records; /* sorted by kernel name; owned by the caller */
     int32_t record_count;
@@ -429,8 +425,7 @@ typedef enum gemmux_bound {
 
 GEMMUX_API int gemmux_kernel_count(const gemmux_machine *machine);
 GEMMUX_API const gemmux_kernel *gemmux_kernel_at(const gemmux_machine *machine, int index);
-GEMMUX_API const gemmux_kernel *gemmux_kernel_find(const gemmux_machine *machine,
-                                                   const char *name);
+GEMMUX_API const gemmux_kernel *gemmux_kernel_find(const gemmux_machine *machine, const char *name);
 GEMMUX_API const char *gemmux_kernel_name(const gemmux_kernel *kernel);
 GEMMUX_API const char *gemmux_kernel_summary(const gemmux_kernel *kernel);
 GEMMUX_API gemmux_library_id gemmux_kernel_library(const gemmux_kernel *kernel);
@@ -449,12 +444,12 @@ GEMMUX_API const char *gemmux_bound_name(gemmux_bound bound);
 typedef struct gemmux_decision {
     const gemmux_kernel *kernel;
     const char *packing;
-    uint8_t path;         /* gemmux_path */
-    uint8_t bound;        /* gemmux_bound */
-    uint8_t form;         /* which row of the kernel's formats applies */
-    bool lossless;        /* liberties within GEMMUX_LIBERTIES_LOSSLESS */
-    bool measured;        /* predicted from a measured share, not from an estimate */
-    uint32_t liberties;   /* taken */
+    uint8_t path;       /* gemmux_path */
+    uint8_t bound;      /* gemmux_bound */
+    uint8_t form;       /* which row of the kernel's formats applies */
+    bool lossless;      /* liberties within GEMMUX_LIBERTIES_LOSSLESS */
+    bool measured;      /* predicted from a measured share, not from an estimate */
+    uint32_t liberties; /* taken */
     double predicted_us;
     int64_t weight_bytes; /* as packed */
     int64_t workspace_bytes;
@@ -504,19 +499,17 @@ GEMMUX_API gemmux_status gemmux_select(const gemmux_problem *problem, const gemm
 GEMMUX_API const char *gemmux_reason_code(const gemmux_reason *reason);
 GEMMUX_API const char *gemmux_reason_need(const gemmux_reason *reason, const gemmux_kernel *kernel,
                                           const gemmux_problem *problem,
-                                          const gemmux_machine *machine, char *buffer,
-                                          size_t size);
+                                          const gemmux_machine *machine, char *buffer, size_t size);
 GEMMUX_API const char *gemmux_reason_have(const gemmux_reason *reason, const gemmux_kernel *kernel,
                                           const gemmux_problem *problem,
-                                          const gemmux_machine *machine, char *buffer,
-                                          size_t size);
+                                          const gemmux_machine *machine, char *buffer, size_t size);
 /* A whole sentence, generated from the check. */
 GEMMUX_API const char *gemmux_reason_text(const gemmux_reason *reason, const gemmux_kernel *kernel,
                                           const gemmux_problem *problem,
-                                          const gemmux_machine *machine, char *buffer,
-                                          size_t size);
+                                          const gemmux_machine *machine, char *buffer, size_t size);
 
-/* ------------------------------------------------------------------------- prepare, plan, run -- */
+/* ------------------------------------------------------------------------- prepare, plan, run --
+ */
 
 /* Threads for CPU kernels; one set may serve many plans, one run at a time. */
 typedef struct gemmux_threads gemmux_threads;
@@ -621,7 +614,8 @@ GEMMUX_API gemmux_status gemmux_certify(gemmux_records *records, gemmux_machine 
                                         gemmux_certificate *certificate, gemmux_error *error);
 GEMMUX_API const char *gemmux_proof_name(gemmux_proof proof);
 
-/* -------------------------------------------------------------------------------- checkpoints -- */
+/* -------------------------------------------------------------------------------- checkpoints --
+ */
 
 /* One product found in a checkpoint. */
 typedef struct gemmux_layer {

@@ -61,8 +61,7 @@ static inline float gemmux_f32_from_f16(uint16_t half)
     if (magnitude >= 0x7c00u)
         return gemmux_f32_from_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
     if (magnitude < 0x400u) /* subnormal: units of 2^-24 */
-        return gemmux_f32_from_bits(sign |
-                                    gemmux_f32_bits((float)magnitude * 0x1p-24f));
+        return gemmux_f32_from_bits(sign | gemmux_f32_bits((float)magnitude * 0x1p-24f));
     return gemmux_f32_from_bits(sign | ((magnitude << 13) + 0x38000000u));
 }
 

@@ -17,8 +17,8 @@
 #include "packing.h"
 
 /* Sets of formats, element codes, ops and scalings are bit sets. */
-#define GEMMUX_BIT(id) (UINT32_C(1) << (id))
-#define GEMMUX_FLOATS (GEMMUX_BIT(GEMMUX_F32) | GEMMUX_BIT(GEMMUX_F16) | GEMMUX_BIT(GEMMUX_BF16))
+#define GEMMUX_BIT(id)     (UINT32_C(1) << (id))
+#define GEMMUX_FLOATS      (GEMMUX_BIT(GEMMUX_F32) | GEMMUX_BIT(GEMMUX_F16) | GEMMUX_BIT(GEMMUX_BF16))
 #define GEMMUX_ALL_FORMATS (GEMMUX_BIT(GEMMUX_FORMAT_COUNT) - 2u)
 #define GEMMUX_ALL_OPS                                                                             \
     (GEMMUX_BIT(GEMMUX_MATMUL) | GEMMUX_BIT(GEMMUX_LINEAR) | GEMMUX_BIT(GEMMUX_MOE))
@@ -32,8 +32,8 @@ typedef struct gemmux_form {
     uint32_t x, w, y;   /* sets of gemmux_format_id */
     uint32_t x_scaling; /* set of gemmux_scaling; 0: any */
     uint32_t w_scaling;
-    uint32_t w_scale; /* set of gemmux_code of w's scales; 0: any */
-    uint32_t w_zero;  /* set of gemmux_zero; 0: any */
+    uint32_t w_scale;         /* set of gemmux_code of w's scales; 0: any */
+    uint32_t w_zero;          /* set of gemmux_zero; 0: any */
     int32_t w_group_multiple; /* w's group along K must be a multiple of this */
     int32_t x_group_multiple;
     uint8_t path; /* gemmux_path */
@@ -94,9 +94,9 @@ struct gemmux_kernel {
     const char *name;
     const char *summary; /* one line: what it does, on what */
 
-    uint8_t device;   /* gemmux_device_kind */
-    uint32_t isa;     /* CPU: gemmux_isa bits that must all be there */
-    int32_t cc_min;   /* CUDA: 10 * major + minor */
+    uint8_t device; /* gemmux_device_kind */
+    uint32_t isa;   /* CPU: gemmux_isa bits that must all be there */
+    int32_t cc_min; /* CUDA: 10 * major + minor */
     int32_t cc_max;
     uint8_t arch_rule; /* gemmux_arch_rule */
     int32_t smem_bytes;

@@ -174,8 +174,8 @@ gemmux_status gemmux_unpack(const gemmux_packed *packed, gemmux_weights *out, ge
     int64_t total = zero_at + scales * zero_each + 64;
     unsigned char *base = aligned_alloc(64, (size_t)((total + 63) / 64 * 64));
     if (!base)
-        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "unpack: out of memory for %" PRId64
-                                                       " bytes", total);
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
+                           "unpack: out of memory for %" PRId64 " bytes", total);
     out->storage = base;
     out->storage_bytes = (size_t)total;
     out->tensor.codes = base;
@@ -186,10 +186,10 @@ gemmux_status gemmux_unpack(const gemmux_packed *packed, gemmux_weights *out, ge
         for (int64_t row = 0; row < t->rows; row++) {
             int64_t first;
             gemmux_row_scales(t, matrix, row, &first);
-            packed->packing->unpack_row(
-                packed, matrix, row, base + (matrix * t->rows + row) * row_bytes,
-                scales ? base + scale_at + first * scale_each : NULL,
-                zero_each ? base + zero_at + first * zero_each : NULL);
+            packed->packing->unpack_row(packed, matrix, row,
+                                        base + (matrix * t->rows + row) * row_bytes,
+                                        scales ? base + scale_at + first * scale_each : NULL,
+                                        zero_each ? base + zero_at + first * zero_each : NULL);
         }
     return GEMMUX_OK;
 }

@@ -48,8 +48,7 @@ extern const gemmux_packing gemmux_packing_plain; /* borrows the tensor as it is
 int64_t gemmux_scale_bytes(gemmux_format format);
 int64_t gemmux_zero_bytes(gemmux_format format);
 /* Scales that apply to one row in the plain layout: how many, and the index of the first. */
-int64_t gemmux_row_scales(const gemmux_tensor *tensor, int64_t matrix, int64_t row,
-                          int64_t *first);
+int64_t gemmux_row_scales(const gemmux_tensor *tensor, int64_t matrix, int64_t row, int64_t *first);
 
 /* 64-bit hash after FNV-1a, on 8-byte words in four streams: keeps up with memory, so it can run
  * at every prepare. It detects accidents, not forgery. */

@@ -150,8 +150,8 @@ static gemmux_status check_epilogue(const gemmux_problem *p, gemmux_error *error
         return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT, "problem: unknown liberty bits 0x%x",
                            p->liberties);
     if (p->align && (p->align & (p->align - 1)))
-        return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT,
-                           "problem: align=%u is not a power of two", p->align);
+        return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT, "problem: align=%u is not a power of two",
+                           p->align);
     return GEMMUX_OK;
 }
 

@@ -73,8 +73,7 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
 {
     (void)form;
     int64_t rows = gemmux_problem_rows(problem);
-    config->workspace_bytes =
-        aligned(problem->k) * 4 * (rows + COLUMNS * workers_of(machine));
+    config->workspace_bytes = aligned(problem->k) * 4 * (rows + COLUMNS * workers_of(machine));
     return NULL;
 }
 
