@@ -519,6 +519,7 @@ static bool seen(const parser *p, const char *name)
 static gemmux_status finish(parser *p)
 {
     gemmux_machine *machine = p->machine;
+    p->line += !p->line; /* an empty file */
     if (!seen(p, "name"))
         return FAIL(p, "the description has no 'name'");
     if (!machine->kind)

@@ -42,7 +42,7 @@ const char *gemmux_nearest(const char *text, size_t length, const char *const *w
             best = words[i];
         }
     }
-    /* A third of the word may be wrong; one slip is always forgiven in words of three or more. */
+    /* A third of the word may be wrong: one slip in three letters, two in six. */
     int allowed = (int)(length / 3);
     return best && best_distance <= allowed ? best : NULL;
 }
