@@ -325,6 +325,7 @@ typedef struct gemmux_library {
     uint64_t arch_set; /* CUDA architectures its code runs on that concern this device:
                           bit 0: looked and found none; bit 1: runs; 0: not looked */
     char path[160];
+    char note[160]; /* about files that were found and not used, and why; else empty */
 } gemmux_library;
 
 /* One certificate or one measured share: facts that tests on this machine produced. */
