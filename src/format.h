@@ -12,6 +12,9 @@
 bool gemmux_format_valid(gemmux_format format);
 /* Which scale of its matrix belongs to element (row, col). The caller knows that there is one. */
 int64_t gemmux_scale_index(gemmux_format format, int64_t cols, int64_t row, int64_t col);
+/* Bytes of one scale, and of one zero (0 where the format has none). */
+int64_t gemmux_scale_bytes(gemmux_format format);
+int64_t gemmux_zero_bytes(gemmux_format format);
 /* Bytes from one row of codes to the next: tensor->row_bytes, or the dense row. */
 int64_t gemmux_row_stride(const gemmux_tensor *tensor);
 /* Element `index` of a packed array of codes; 4-bit codes: even index in the low nibble. The array

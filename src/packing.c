@@ -121,18 +121,6 @@ gemmux_status gemmux_packed_verify(const gemmux_packed *packed, gemmux_error *er
     return GEMMUX_OK;
 }
 
-int64_t gemmux_scale_bytes(gemmux_format format)
-{
-    return gemmux_code_bits((gemmux_code)format.scale) / 8;
-}
-
-int64_t gemmux_zero_bytes(gemmux_format format)
-{
-    if (format.zero == GEMMUX_ZERO_NONE)
-        return 0;
-    return format.zero == GEMMUX_ZERO_POINT ? 1 : gemmux_scale_bytes(format);
-}
-
 int64_t gemmux_row_scales(const gemmux_tensor *t, int64_t matrix, int64_t row, int64_t *first)
 {
     int64_t g = t->format.group;

@@ -8,7 +8,7 @@
 #ifndef GEMMUX_PACKING_H
 #define GEMMUX_PACKING_H
 
-#include "gemmux.h"
+#include "format.h"
 
 typedef struct gemmux_packing gemmux_packing;
 
@@ -44,9 +44,6 @@ struct gemmux_packing {
 extern const gemmux_packing *const gemmux_packings[];
 extern const gemmux_packing gemmux_packing_plain; /* borrows the tensor as it is */
 
-/* Bytes of one scale, and of one zero (0 where the format has none). */
-int64_t gemmux_scale_bytes(gemmux_format format);
-int64_t gemmux_zero_bytes(gemmux_format format);
 /* Scales that apply to one row in the plain layout: how many, and the index of the first. */
 int64_t gemmux_row_scales(const gemmux_tensor *tensor, int64_t matrix, int64_t row, int64_t *first);
 

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "error.h"
-#include "packing.h"
 
 /* The f32 numbers, and where they came from for errors. */
 typedef struct source {

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "error.h"
-#include "packing.h"
 
 /* ------------------------------------------------------------------------------------- sizes -- */
 
@@ -49,6 +48,18 @@ int64_t gemmux_scale_count(gemmux_format format, int64_t rows, int64_t cols)
     default:
         return 0;
     }
+}
+
+int64_t gemmux_scale_bytes(gemmux_format format)
+{
+    return gemmux_code_bits((gemmux_code)format.scale) / 8;
+}
+
+int64_t gemmux_zero_bytes(gemmux_format format)
+{
+    if (format.zero == GEMMUX_ZERO_NONE)
+        return 0;
+    return format.zero == GEMMUX_ZERO_POINT ? 1 : gemmux_scale_bytes(format);
 }
 
 int64_t gemmux_stored_bytes(gemmux_format format, int64_t count, int64_t rows, int64_t cols)
