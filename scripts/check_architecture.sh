@@ -14,17 +14,17 @@ warn() { printf 'warning: %s\n' "$1" >&2; }
 # unless it has a place of its own. A new file of src/ takes its place here.
 layers='
 gemmux error
-format codes quantise tensor float
+format code quantise tensor float
 problem
 driver
 machine nearest probe
-packing kernel parallel threads packings
+packing packings kernel parallel
 checkpoint
 kernels
-select
+select ranges
 explain
 reference verify
-prepare
+plan prepare
 run
 certify records
 '
