@@ -210,8 +210,7 @@ gemmux_status gemmux_machine_find(const char *name, gemmux_machine *machine, gem
                            "gemmux_machine_find needs a name and a "
                            "machine to fill");
     if (!strcmp(name, "cpu"))
-        return gemmux_fail(error, GEMMUX_ERROR_DEVICE,
-                           "cpu: probing this machine's CPU is not part of this build");
+        return gemmux_machine_probe_cpu(machine, error);
     if (!strncmp(name, "cuda:", 5) || !strcmp(name, "cuda"))
         return find_cuda(name, error);
     for (const gemmux_embedded *device = gemmux_embedded_devices; device->name; device++)

@@ -273,6 +273,9 @@ static void machines_are_found_by_name_and_path(void **state)
     gemmux_error error = {0};
     assert_int_equal(gemmux_machine_find("h200", &m, &error), GEMMUX_OK);
     assert_int_equal(m.cc, 90);
+    assert_int_equal(gemmux_machine_find("cpu", &m, &error), GEMMUX_OK);
+    assert_false(m.described);
+    assert_string_equal(m.id, "cpu");
     assert_int_equal(gemmux_machine_find("h20", &m, &error), GEMMUX_ERROR_INPUT);
     assert_non_null(strstr(error.text, "did you mean 'h200'?"));
     assert_int_equal(gemmux_machine_find("/", &m, &error), GEMMUX_ERROR_IO);
