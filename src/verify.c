@@ -44,6 +44,7 @@
 #include "reference.h"
 
 #include "error.h"
+#include "format.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -140,26 +141,14 @@ static bool widen_x(const checker *check, const double *x, double *wide)
 /* |zero| of one element where value = scale * code + zero, else 0. */
 static double minimum_at(const gemmux_tensor *w, int64_t matrix, int64_t row, int64_t col)
 {
-    gemmux_format f = w->format;
-    if (f.zero != GEMMUX_ZERO_MIN) {
+    gemmux_format format = w->format;
+    gemmux_code code = (gemmux_code)format.scale;
+    if (format.zero != GEMMUX_ZERO_MIN) {
         return 0;
     }
-    int64_t index = matrix;
-    if (f.scaling == GEMMUX_SCALING_ROW) {
-        index = matrix * w->rows + row;
-    } else if (f.scaling == GEMMUX_SCALING_GROUP) {
-        int64_t groups = (w->cols + f.group - 1) / f.group;
-        index = (matrix * w->rows + row) * groups + col / f.group;
-    } else if (f.scaling == GEMMUX_SCALING_BLOCK) {
-        int64_t across = (w->cols + f.group - 1) / f.group;
-        int64_t down = (w->rows + f.group - 1) / f.group;
-        index = (matrix * down + row / f.group) * across + col / f.group;
-    }
-    size_t bytes = (size_t)gemmux_code_bits((gemmux_code)f.scale) / 8;
-    uint32_t bits = 0;
-    memcpy(&bits, (const char *)w->zeros + (size_t)index * bytes, bytes);
-    double global = f.two_level && w->globals ? (double)w->globals[matrix] : 1;
-    return fabs(gemmux_code_decode((gemmux_code)f.scale, bits) * global);
+    int64_t index = matrix * gemmux_scale_count(format, w->rows, w->cols) +
+                    gemmux_scale_index(format, w->cols, row, col);
+    return fabs(gemmux_code_decode(code, gemmux_code_load(code, w->zeros, index)));
 }
 
 /* wide[j] = |w| + dw. */
