@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of gemmux(1) for bash.
+_gemmux()
+{
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+    local commands="probe kernels select run check bench"
+    local formats="f32 f16 bf16 e4m3 e4m3:row e4m3:block128 e5m2 mxfp8 mxfp4 nvfp4 int8
+                   int8:tensor int4 int4:g32 int4:g64 int4:row nf4"
+    local policy="--device --only --deny --allow --max-memory --deterministic --json"
+    local command=${COMP_WORDS[1]}
+    COMPREPLY=()
+    compopt +o default 2>/dev/null
+
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W "$commands --help --version" -- "$word"))
+        return
+    fi
+    case $before in
+    --x | --w | --y)
+        # a colon separates words for readline
+        COMPREPLY=($(compgen -W "$formats" -- "$word"))
+        type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions "$word"
+        return
+        ;;
+    --allow)
+        COMPREPLY=($(compgen -W "tf32 quantised-x rounded-w rounded-x narrow-sums unordered
+                                 flush-subnormals" -- "$word"))
+        return
+        ;;
+    --device)
+        COMPREPLY=($(compgen -W "cpu cuda:0" -- "$word") $(compgen -f -X '!*.txt' -- "$word"))
+        return
+        ;;
+    esac
+    case $word in
+    -*)
+        case $command in
+        select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --why-not
+                                         $policy" -- "$word")) ;;
+        run | check | bench) COMPREPLY=($(compgen -W "$policy" -- "$word")) ;;
+        *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
+        esac
+        ;;
+    *)
+        case $command in
+        select) COMPREPLY=($(compgen -W "matmul linear moe" -- "$word")) ;;
+        run) compopt -o default 2>/dev/null ;;
+        esac
+        ;;
+    esac
+}
+complete -F _gemmux gemmux

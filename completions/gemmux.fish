@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of gemmux(1) for fish.
+set -l commands probe kernels select run check bench
+set -l formats f32 f16 bf16 e4m3 e4m3:row e4m3:block128 e5m2 mxfp8 mxfp4 nvfp4 int8 int8:tensor \
+    int4 int4:g32 int4:g64 int4:row nf4
+set -l routing "__fish_seen_subcommand_from select run check bench"
+
+complete -c gemmux -f
+complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a probe -d "devices, instruction sets and libraries"
+complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a kernels -d "the table of kernels"
+complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a select -d "choose a kernel and say why"
+complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a run -d "route, prepare, verify and time a model"
+complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a check -d "certify kernels on this machine"
+complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a bench -d "time candidates against each other"
+
+complete -c gemmux -n "__fish_seen_subcommand_from select; and not __fish_seen_subcommand_from matmul linear moe" -a "matmul linear moe"
+complete -c gemmux -n "__fish_seen_subcommand_from run" -F
+for size in m n k experts top-k
+    complete -c gemmux -n "__fish_seen_subcommand_from select bench" -l $size -x
+end
+for operand in x w y
+    complete -c gemmux -n "__fish_seen_subcommand_from select bench" -l $operand -x -a "$formats"
+end
+complete -c gemmux -n "__fish_seen_subcommand_from select" -l why-not -x -d "why not this kernel"
+complete -c gemmux -n "$routing" -l device -r -d "decide for this device"
+complete -c gemmux -n "$routing" -l only -x -d "only these kernels"
+complete -c gemmux -n "$routing" -l deny -x -d "not these kernels"
+complete -c gemmux -n "$routing" -l allow -x -a "tf32 quantised-x rounded-w rounded-x narrow-sums unordered flush-subnormals"
+complete -c gemmux -n "$routing" -l max-memory -x -d "limit packed weights and workspace"
+complete -c gemmux -n "$routing" -l deterministic -d "same bits in every run"
+complete -c gemmux -l json -d "one JSON document"

@@ -1,0 +1,48 @@
+#compdef gemmux
+# SPDX-License-Identifier: Apache-2.0
+# Completion of gemmux(1) for zsh.
+
+_gemmux() {
+    local -a formats policy problem
+    formats=(f32 f16 bf16 e4m3 'e4m3\:row' 'e4m3\:block128' e5m2 mxfp8 mxfp4 nvfp4 int8
+        'int8\:tensor' int4 'int4\:g32' 'int4\:g64' 'int4\:row' nf4)
+    policy=(
+        '--device[decide for this device]:device:_files -g "*.txt"'
+        '--only[only these kernels]:glob:'
+        '--deny[not these kernels]:glob:'
+        '*--allow[allow a liberty]:liberty:(tf32 quantised-x rounded-w rounded-x narrow-sums unordered flush-subnormals)'
+        '--max-memory[limit packed weights and workspace]:bytes:'
+        '--deterministic[same bits in every run]'
+        '--json[one JSON document]'
+    )
+    problem=(
+        '--m[rows]:M:' '--n[columns]:N:' '--k[inner size]:K:'
+        "--x[format of activations]:format:($formats)"
+        "--w[format of weights]:format:($formats)"
+        "--y[format of the result]:format:($formats)"
+        '--experts[experts]:E:' '--top-k[experts a token]:T:'
+        '--why-not[why not this kernel]:kernel:'
+    )
+    if ((CURRENT == 2)); then
+        local -a commands
+        commands=(
+            'probe:devices, instruction sets and libraries'
+            'kernels:the table of kernels'
+            'select:choose a kernel and say why'
+            'run:route, prepare, verify and time a model'
+            'check:certify kernels on this machine'
+            'bench:time candidates against each other'
+        )
+        _describe command commands
+        return
+    fi
+    case $words[2] in
+        select) _arguments '2:op:(matmul linear moe)' $problem $policy ;;
+        run) _arguments '2:model:_files' $policy ;;
+        check) _arguments '*:kernel:' $policy ;;
+        bench) _arguments $problem $policy ;;
+        probe|kernels) _arguments '--json[one JSON document]' ;;
+    esac
+}
+
+_gemmux "$@"
