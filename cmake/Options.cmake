@@ -6,3 +6,5 @@ if(GEMMUX_SANITIZE)
                         -fno-omit-frame-pointer)
     add_link_options(-fsanitize=${GEMMUX_SANITIZE})
 endif()
+
+set(GEMMUX_TESTS "." CACHE STRING "Build only tests/test_*.c whose name matches this expression")
