@@ -79,11 +79,14 @@ gemmux_status gemmux_pack(const gemmux_packing *packing, const gemmux_tensor *w,
     memset(packed->data, 0, (size_t)((bytes + 63) / 64 * 64));
     packed->plain.codes = packed->plain.scales = packed->plain.zeros = NULL;
     packed->plain.row_bytes = 0;
+    packed->plain.globals = NULL;
 
     int64_t multiple = packing->row_multiple > 0 ? packing->row_multiple : 1;
     int64_t per_item = (256 + multiple - 1) / multiple * multiple;
     pack_context context = {w, packed, per_item, (w->rows + per_item - 1) / per_item};
     gemmux_parallel(threads, pack_item, &context, (size_t)(context.items_per_matrix * w->count));
+    if (w->format.two_level && packing->globals)
+        packed->plain.globals = packing->globals(packed);
     packed->checksum = gemmux_checksum(packed->data, packed->bytes);
     return GEMMUX_OK;
 }
@@ -159,7 +162,8 @@ gemmux_status gemmux_unpack(const gemmux_packed *packed, gemmux_weights *out, ge
     int64_t scale_bytes = scales * scale_each;
     int64_t scale_at = (codes + 63) / 64 * 64;
     int64_t zero_at = scale_at + (scale_bytes + 63) / 64 * 64;
-    int64_t total = zero_at + scales * zero_each + 64;
+    int64_t global_at = zero_at + (scales * zero_each + 63) / 64 * 64;
+    int64_t total = global_at + t->count * (int64_t)sizeof(float) + 64;
     unsigned char *base = aligned_alloc(64, (size_t)((total + 63) / 64 * 64));
     if (!base)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
@@ -170,6 +174,10 @@ gemmux_status gemmux_unpack(const gemmux_packed *packed, gemmux_weights *out, ge
     out->tensor.scales = scales ? base + scale_at : NULL;
     out->tensor.zeros = zero_each ? base + zero_at : NULL;
     out->tensor.row_bytes = 0;
+    if (t->globals) {
+        memcpy(base + global_at, t->globals, (size_t)t->count * sizeof(float));
+        out->tensor.globals = (const float *)(base + global_at);
+    }
     for (int64_t matrix = 0; matrix < t->count; matrix++)
         for (int64_t row = 0; row < t->rows; row++) {
             int64_t first;

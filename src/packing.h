@@ -37,6 +37,9 @@ struct gemmux_packing {
      * to the row). Pointers may be NULL. */
     void (*unpack_row)(const gemmux_packed *packed, int64_t matrix, int64_t row, void *codes,
                        void *scales, void *zeros);
+    /* Where data keeps the [count] factors of a two-level format; NULL when packing borrows. The
+     * caller's array may be gone by the time they are needed. */
+    const float *(*globals)(const gemmux_packed *packed);
     int32_t row_multiple;
 };
 
