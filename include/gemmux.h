@@ -386,6 +386,63 @@ GEMMUX_API gemmux_status gemmux_machine_measure(gemmux_machine *machine, int thr
 GEMMUX_API const char *gemmux_machine_arch(const gemmux_machine *machine, char *buffer,
                                            size_t size);
 
+/* ------------------------------------------------------------------------ code inside libraries --
+ */
+
+/* GPU code for one target: what `code=sm_120f` or `code=compute_80` made. */
+typedef enum gemmux_gpu_code_kind {
+    GEMMUX_GPU_SASS = 1, /* machine code (cubin) */
+    GEMMUX_GPU_PTX,      /* text that the driver compiles when it is first used */
+    GEMMUX_GPU_LTO       /* intermediate code: nothing until somebody links it */
+} gemmux_gpu_code_kind;
+
+typedef struct gemmux_gpu_code {
+    uint8_t kind; /* gemmux_gpu_code_kind */
+    char suffix;  /* 0: plain; 'a': exactly this chip; 'f': its family, this chip or newer */
+    int16_t cc;   /* 10 * major + minor */
+    int64_t images;
+    int64_t bytes; /* as stored */
+} gemmux_gpu_code;
+
+#define GEMMUX_MAX_GPU_CODE   64
+#define GEMMUX_MAX_GPU_GROUPS 128
+
+/* Fatbins that carry the same set of targets. The driver takes one image out of each fatbin. */
+typedef struct gemmux_gpu_group {
+    uint64_t targets; /* bit i: gemmux_gpu_scan.code[i] */
+    int64_t fatbins;
+} gemmux_gpu_group;
+
+/* What one file carries. Code that is made while the program runs (NVRTC, nvJitLink, Triton) is in
+ * no file, so an absent target proves nothing about a library that makes its own. */
+typedef struct gemmux_gpu_scan {
+    int code_count;
+    int group_count;
+    gemmux_gpu_code code[GEMMUX_MAX_GPU_CODE]; /* machine code first, then by chip and suffix */
+    gemmux_gpu_group groups[GEMMUX_MAX_GPU_GROUPS];
+    int64_t fatbins;
+    int64_t broken; /* headers that promise more than the file holds */
+    int64_t other;  /* images of an unknown kind, or beyond the limits above */
+    int64_t file_bytes;
+} gemmux_gpu_scan;
+
+/* Finds every fatbin in a file, wherever it stands, or reads a bare cubin. Needs no CUDA. A file
+ * without GPU code is no error: code_count is 0. */
+GEMMUX_API gemmux_status gemmux_scan_gpu_code(const char *path, gemmux_gpu_scan *scan,
+                                              gemmux_error *error);
+GEMMUX_API gemmux_status gemmux_scan_gpu_memory(const void *data, size_t size,
+                                                gemmux_gpu_scan *scan, gemmux_error *error);
+/* Does it run on a device of this compute capability (10 * major + minor), and why: "sm_120f covers
+ * 12.1: same family, not older". buffer may be NULL. */
+GEMMUX_API bool gemmux_gpu_code_runs(const gemmux_gpu_code *code, int cc, char *buffer,
+                                     size_t size);
+/* "sm_120f", "compute_80", "lto_80". Returns buffer; 16 bytes are enough. */
+GEMMUX_API const char *gemmux_gpu_code_name(const gemmux_gpu_code *code, char *buffer, size_t size);
+/* The target that a device would run: machine code for it, else of its family, else plain, else
+ * PTX; NULL when nothing runs. *fatbins (may be NULL) counts those with something that runs. */
+GEMMUX_API const gemmux_gpu_code *gemmux_gpu_scan_best(const gemmux_gpu_scan *scan, int cc,
+                                                       int64_t *fatbins);
+
 /* ------------------------------------------------------------------------------------ policy -- */
 
 /* The caller's wishes. All zero is a good default. Globs are comma-separated, `*` and `?`. */
