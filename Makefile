@@ -18,9 +18,9 @@ bench: build
 	cmake --build build --target bench_overhead
 	sh bench/run.sh
 
-# build/gemmux_VERSION_ARCH.deb and .tar.gz
+# build-package/gemmux_VERSION_ARCH.deb and gemmux-VERSION-Linux.tar.gz
 package:
-	@sh scripts/setup.sh build
+	@sh scripts/setup.sh package
 	cmake --preset package
 	cmake --build --preset package
 	cd build-package && cpack

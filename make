@@ -8,6 +8,7 @@ cd "$(dirname "$0")"
 case " $* " in
 *" clean "*) ;;
 *" test "*) sh scripts/setup.sh test ;;
+*" package "*) sh scripts/setup.sh package ;;
 *) sh scripts/setup.sh build ;;
 esac
 exec make "$@"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh build|test: installs the Debian packages that building (or testing) gemmux needs. As root
+# setup.sh build|test|package: installs the Debian packages that this part of gemmux needs. As root
 # it calls apt-get once, and only when something is missing; otherwise it prints the line to run.
 set -eu
 
@@ -11,11 +11,15 @@ build="make cmake ninja-build gcc libc6-dev pkg-config libjansson-dev libpthread
 # One clang for -Werror, sanitizers, fuzzing, formatting and tidying; mandoc reads the man page.
 test="$build clang libclang-rt-14-dev clang-format clang-tidy mandoc git bash"
 
+# dpkg-shlibdeps finds what the package depends on.
+package="$build dpkg-dev file"
+
 case "${1:-build}" in
 build) wanted=$build ;;
+package) wanted=$package ;;
 test) wanted=$test ;;
 *)
-    echo "usage: scripts/setup.sh build|test" >&2
+    echo "usage: scripts/setup.sh build|test|package" >&2
     exit 2
     ;;
 esac
