@@ -566,6 +566,36 @@ GEMMUX_API const char *gemmux_reason_text(const gemmux_reason *reason, const gem
                                           const gemmux_problem *problem,
                                           const gemmux_machine *machine, char *buffer, size_t size);
 
+/* In whose power a change lies. */
+typedef enum gemmux_power {
+    GEMMUX_POWER_CALLER = 1, /* flags, liberties, budgets, padding */
+    GEMMUX_POWER_INSTALL,    /* a library, a build */
+    GEMMUX_POWER_MODEL,      /* other formats: the weights must be converted */
+    GEMMUX_POWER_HARDWARE    /* another device */
+} gemmux_power;
+
+/* One thing that would have to be different. */
+typedef struct gemmux_change {
+    uint8_t check;  /* of the reason it answers */
+    uint8_t power;  /* gemmux_power */
+    char text[160]; /* "pad K from 2880 to 2944 (+2.2 %)" */
+} gemmux_change;
+
+#define GEMMUX_MAX_CHANGES 16
+
+/* What would it take? Each failing check is answered by the least change that satisfies it, until
+ * none fails: the smallest set of changes that makes `kernel` eligible. `then` gets the decision
+ * that would follow. Pure. GEMMUX_ERROR_NO_KERNEL when no change helps (the kernel does another
+ * operation, runs on another kind of device, or is quarantined); changes then holds what was found
+ * up to there. changes has room for GEMMUX_MAX_CHANGES. */
+GEMMUX_API gemmux_status gemmux_counterfactual(const gemmux_problem *problem,
+                                               const gemmux_machine *machine,
+                                               const gemmux_policy *policy,
+                                               const gemmux_kernel *kernel, gemmux_change *changes,
+                                               int *change_count, gemmux_decision *then,
+                                               gemmux_error *error);
+GEMMUX_API const char *gemmux_power_name(gemmux_power power);
+
 /* ------------------------------------------------------------------------- prepare, plan, run --
  */
 
