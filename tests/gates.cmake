@@ -8,7 +8,7 @@ function(gemmux_gate name)
 endfunction()
 
 gemmux_gate(architecture bash scripts/check_architecture.sh)
-gemmux_gate(architecture_catches bash tests/gates/architecture_catches.sh)
+gemmux_gate(catches bash tests/gates/catches.sh)
 gemmux_gate(purity sh scripts/check_purity.sh $<TARGET_OBJECTS:gemmux_objects>)
 gemmux_gate(symbols sh scripts/check_symbols.sh $<TARGET_FILE:gemmux> include/gemmux.h)
 gemmux_gate(format sh scripts/check_format.sh)

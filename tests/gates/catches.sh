@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The architecture gate must be able to fail: each planted violation in a small tree is named.
+# The gates must be able to fail: each planted violation in a small tree is named.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 gate=$root/scripts/check_architecture.sh
@@ -52,5 +52,28 @@ expect "never aborts, exits or prints" src/run.c 'void f(void) { abort(); }'
 expect "never aborts, exits or prints" src/run.c 'void f(void) { printf("x"); }'
 expect "never aborts, exits or prints" src/run.c 'void f(void) { fprintf(stderr, "x"); }'
 
+
+# refuses TEXT GATE ARGUMENT...: the gate must fail and say TEXT.
+refuses() {
+    local text=$1 out
+    shift
+    count=$((count + 1))
+    if out=$(sh "$@" 2>&1) || ! grep -qF -- "$text" <<<"$out"; then
+        echo "not caught with \"$text\": $*: $out"
+        failures=$((failures + 1))
+    fi
+}
+compile() { cc -x c -std=c11 -D_GNU_SOURCE -fPIC "$@" -; }
+echo 'int gemmux_explain;' | compile -c -o "$tree/explain.c.o"
+echo 'char *getenv(const char *); char *gemmux_select(void) { return getenv("X"); }' |
+    compile -c -o "$tree/select.c.o"
+refuses "calls getenv" "$root/scripts/check_purity.sh" "$tree/select.c.o" "$tree/explain.c.o"
+refuses "found 1" "$root/scripts/check_purity.sh" "$tree/explain.c.o"
+printf '#define GEMMUX_API\nGEMMUX_API int gemmux_a(\n    int x);\nGEMMUX_API const char *gemmux_b(void);\n' \
+    >"$tree/api.h"
+echo 'int gemmux_a(int x) { return x; } int helper(void) { return 0; }' | compile -shared -o "$tree/lib.so"
+refuses "not in gemmux.h: helper" "$root/scripts/check_symbols.sh" "$tree/lib.so" "$tree/api.h"
+refuses "not defined: gemmux_b" "$root/scripts/check_symbols.sh" "$tree/lib.so" "$tree/api.h"
+
 if [ "$failures" -ne 0 ]; then exit 1; fi
-echo "architecture: all $count planted violations were caught"
+echo "gates: all $count planted violations were caught"
