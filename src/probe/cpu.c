@@ -358,5 +358,7 @@ gemmux_status gemmux_machine_probe_cpu(gemmux_machine *machine, gemmux_error *er
     probe_caches(machine);
     probe_caches_from_system(machine);
     estimate_rates(machine);
+    gemmux_probe_library(GEMMUX_LIB_ONEDNN, &machine->library[GEMMUX_LIB_ONEDNN]);
+    gemmux_probe_library(GEMMUX_LIB_OPENBLAS, &machine->library[GEMMUX_LIB_OPENBLAS]);
     return GEMMUX_OK;
 }
