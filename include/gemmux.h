@@ -712,11 +712,11 @@ typedef struct gemmux_layer {
     const char *scheme; /* "bf16", "gptq", "awq", "mxfp4 (gpt-oss)", "gguf Q4_0" ... */
     uint8_t op;         /* GEMMUX_LINEAR or GEMMUX_MOE */
     uint8_t epilogue;
-    gemmux_format format;
+    gemmux_format format; /* id 0: cannot be decoded; gemmux_model_load says why */
     int64_t n, k;
-    int32_t experts, top_k;
-    int64_t stored_bytes; /* in the file */
-    bool embedding;       /* a table of rows that is looked up, not multiplied */
+    int32_t experts, top_k; /* top_k 0: a moe whose file does not say how many it routes to */
+    int64_t stored_bytes;   /* in the file; 0 for a tied head, whose bytes are the table's */
+    bool embedding;         /* a table of rows that is looked up, not multiplied */
 } gemmux_layer;
 
 /* An open checkpoint: headers read, tensors memory-mapped, nothing decoded yet. */
@@ -732,74 +732,11 @@ GEMMUX_API int gemmux_model_tensor_count(const gemmux_model *model);
 GEMMUX_API int gemmux_model_layer_count(const gemmux_model *model);
 GEMMUX_API const gemmux_layer *gemmux_model_layer(const gemmux_model *model, int index);
 /* Decodes one layer into gemmux's plain layout: a view where the file already has it, else one
- * copy. */
+ * copy. A view needs the model open. Free with gemmux_weights_free. */
 GEMMUX_API gemmux_status gemmux_model_load(const gemmux_model *model, int index,
                                            gemmux_weights *weights, gemmux_error *error);
 /* Tells the system that the layer's pages are not needed for now. */
 GEMMUX_API void gemmux_model_release(const gemmux_model *model, int index);
-
-/* ----------------------------------------------------------------------------------- forecast --
- */
-
-/* What a model's memory and steps depend on besides its layers; zero where it is not stated. */
-typedef struct gemmux_model_facts {
-    int32_t blocks;        /* transformer blocks, each with a cache of its own */
-    int32_t window_blocks; /* of those, blocks whose attention sees `window` tokens only */
-    int64_t window;
-    int64_t kv_elements; /* cached numbers a token and block: 2 * kv heads * head size, or the
-                            latent's width where keys and values are compressed into one (MLA) */
-    int64_t hidden, vocab, max_context;
-    int64_t other_bytes; /* stored bytes that no layer accounts for: norms, small vectors */
-} gemmux_model_facts;
-
-/* How the model will be used. Zero fields take the default in parentheses. */
-typedef struct gemmux_workload {
-    int64_t batch;       /* sequences at once (1) */
-    int64_t context;     /* tokens a sequence reaches (4096, at most the model's own maximum) */
-    int64_t chunk;       /* tokens that prefill multiplies at once (2048) */
-    bool no_cache;       /* no KV cache: every step runs whole sequences */
-    bool load_in_4bit;   /* float weights become nf4; already quantised ones stay */
-    gemmux_format dtype; /* id 0: auto, weights stay as stored; else all weights in it */
-    int32_t tp;          /* devices that share every layer (1) */
-} gemmux_workload;
-
-/* One kind of layer: all layers of one group, shape and format. */
-typedef struct gemmux_kind {
-    const gemmux_layer *layer; /* the first of its kind */
-    int32_t count;
-    gemmux_problem problem; /* as one device runs it; m is the largest of the workload */
-    gemmux_range ranges[GEMMUX_MAX_RANGES];
-    int range_count;
-    gemmux_decision decode, prefill;
-    int64_t decode_m, prefill_m;
-    int64_t stored_bytes; /* all of this kind, in the file */
-    int64_t held_bytes;   /* all of this kind on one device, as packed */
-    char note[200];       /* what was changed or could not be split, and why; "" when nothing */
-    bool broken;          /* no kernel, or the split breaks a group: note says which */
-} gemmux_kind;
-
-typedef struct gemmux_forecast {
-    int kind_count;
-    int64_t stored_bytes;    /* the checkpoint */
-    int64_t weight_bytes;    /* on one device, as packed; embeddings and norms included */
-    int64_t workspace_bytes; /* the largest of any layer */
-    int64_t kv_bytes;        /* bf16 cache at full context */
-    int64_t repack_bytes;    /* beside the packed weights while the last layer is packed */
-    int64_t total_bytes;     /* weights + workspace + cache */
-    int64_t peak_bytes;      /* the larger of total and weights + repack */
-    int64_t memory_bytes;    /* of the device; 0: unknown */
-    bool fits;
-    double decode_us, prefill_us; /* products of one decode step, and of prefilling the batch */
-} gemmux_forecast;
-
-/* Groups layers into kinds and plans each. kinds has room for max_kinds; pure but for its stack.
- * GEMMUX_ERROR_MEMORY when there are more kinds than room. */
-GEMMUX_API gemmux_status gemmux_forecast_model(
-    const gemmux_layer *const *layers, int layer_count, const gemmux_model_facts *facts,
-    const gemmux_machine *machine, const gemmux_policy *policy, const gemmux_workload *workload,
-    gemmux_kind *kinds, int max_kinds, gemmux_forecast *forecast, gemmux_error *error);
-/* Facts from config.json or GGUF metadata. */
-GEMMUX_API void gemmux_model_get_facts(const gemmux_model *model, gemmux_model_facts *facts);
 
 #ifdef __cplusplus
 }

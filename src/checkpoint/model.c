@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening a checkpoint: which files belong to it, what its config says. Everything about bytes is
+ * in the containers, everything about meaning in layers.c and the schemes.
+ */
+#include "error.h"
+#include "safetensors.h"
+#include "scheme.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+/* "FOLDER/name" for the folder of `path`, allocated. */
+static char *beside(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    size_t folder = slash ? (size_t)(slash - path) + 1 : 0, length = strlen(name) + 1;
+    char *joined = malloc(folder + length);
+    if (joined) {
+        memcpy(joined, path, folder);
+        memcpy(joined + folder, name, length);
+    }
+    return joined;
+}
+
+/* ----------------------------------------------------------------------------------- config -- */
+
+/* Maps the file beside `path` if it is there: *found tells. */
+static gemmux_status map_beside(const char *path, const char *name, gemmux_file_map *map,
+                                bool *found, gemmux_error *error)
+{
+    char *config = beside(path, name);
+    if (!config)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a path");
+    *found = access(config, F_OK) == 0;
+    gemmux_status status = *found ? gemmux_file_map_open(config, map, error) : GEMMUX_OK;
+    free(config);
+    return status;
+}
+
+static gemmux_status read_config(gemmux_model *model, const char *path, gemmux_error *error)
+{
+    static const struct {
+        const char *name;
+        gemmux_hf_method method;
+    } quant_files[] = {{"hf_quant_config.json", GEMMUX_HF_MODELOPT},
+                       {"quantize_config.json", GEMMUX_HF_GPTQ},
+                       {"quant_config.json", GEMMUX_HF_AWQ}};
+    gemmux_hf_config *config = &model->config;
+    gemmux_file_map map;
+    bool found;
+    gemmux_status status = map_beside(path, "config.json", &map, &found, error);
+    if (status || !found)
+        return status;
+    status = gemmux_hf_config_parse((const char *)map.data, (size_t)map.size, map.path,
+                                    &model->catalog.arena, config, error);
+    gemmux_file_map_close(&map);
+    for (size_t i = 0; i < sizeof quant_files / sizeof quant_files[0] && !status; i++) {
+        if (config->method != GEMMUX_HF_NONE)
+            break;
+        status = map_beside(path, quant_files[i].name, &map, &found, error);
+        if (status || !found)
+            continue;
+        status = gemmux_hf_quant_parse((const char *)map.data, (size_t)map.size, map.path,
+                                       quant_files[i].method, &model->catalog.arena, config, error);
+        gemmux_file_map_close(&map);
+    }
+    return status;
+}
+
+/* --------------------------------------------------------------------------------- opening -- */
+
+static gemmux_status open_map(gemmux_model *model, gemmux_file_map *map, gemmux_error *error)
+{
+    int32_t file = 0;
+    gemmux_status status = gemmux_catalog_add_file(&model->catalog, map, &file, error);
+    return status ? status : gemmux_safetensors_read(&model->catalog, file, NULL, NULL, error);
+}
+
+/* "model-00001-of-00003.safetensors" alone: tensors are missing, so their absence says nothing. */
+static bool is_one_of_many(const char *path)
+{
+    const char *of = strstr(path, "-of-");
+    return of && strspn(of + 4, "0123456789") >= 2 && strspn(of + 4, "0") + 1 <= 5 &&
+           strncmp(of + 4, "00001.", 6) != 0;
+}
+
+static gemmux_status open_file(gemmux_model *model, const char *path, gemmux_error *error)
+{
+    gemmux_file_map map;
+    gemmux_status status = GEMMUX_OK;
+    if (ends_with(path, ".json")) {
+        status = read_config(model, path, error);
+        return status ? status : gemmux_safetensors_index_read(&model->catalog, path, error);
+    }
+    status = gemmux_file_map_open(path, &map, error);
+    if (status)
+        return status;
+    model->headless = is_one_of_many(path);
+    status = read_config(model, path, error);
+    if (status) {
+        gemmux_file_map_close(&map);
+        return status;
+    }
+    return open_map(model, &map, error);
+}
+
+/* What a folder holds; of each kind the first found and their number. */
+typedef struct folder {
+    char *index, *single, *gguf;
+    int index_count, single_count, gguf_count;
+} folder;
+
+static void note(char **first, int *count, const char *prefix, const char *name)
+{
+    if ((*count)++ == 0)
+        *first = beside(prefix, name);
+}
+
+static void look(DIR *directory, const char *prefix, folder *f)
+{
+    for (const struct dirent *entry; (entry = readdir(directory));) {
+        if (ends_with(entry->d_name, ".safetensors.index.json"))
+            note(&f->index, &f->index_count, prefix, entry->d_name);
+        else if (ends_with(entry->d_name, ".safetensors"))
+            note(&f->single, &f->single_count, prefix, entry->d_name);
+        else if (ends_with(entry->d_name, ".gguf"))
+            note(&f->gguf, &f->gguf_count, prefix, entry->d_name);
+    }
+}
+
+/* The usual names win over others of their kind. */
+static char *usual(const char *prefix, const char *name, char *found, int count)
+{
+    char *path = beside(prefix, name);
+    if (path && access(path, F_OK) == 0)
+        return path;
+    free(path);
+    return count == 1 && found ? strdup(found) : NULL;
+}
+
+static gemmux_status open_found(gemmux_model *model, const char *prefix, const folder *f,
+                                gemmux_error *error)
+{
+    char *path = usual(prefix, "model.safetensors.index.json", f->index, f->index_count);
+    if (!path)
+        path = usual(prefix, "model.safetensors", f->single, f->single_count);
+    if (!path && f->gguf_count == 1 && f->single_count == 0)
+        path = f->gguf ? strdup(f->gguf) : NULL;
+    if (!path)
+        return gemmux_fail(error, GEMMUX_ERROR_INPUT,
+                           "%.200s: needs model.safetensors, model.safetensors.index.json or one "
+                           ".gguf file; it holds %d index, %d .safetensors and %d .gguf files",
+                           prefix, f->index_count, f->single_count, f->gguf_count);
+    gemmux_status status = open_file(model, path, error);
+    free(path);
+    return status;
+}
+
+static gemmux_status open_folder(gemmux_model *model, const char *path, gemmux_error *error)
+{
+    folder f = {0};
+    DIR *directory = opendir(path);
+    if (!directory)
+        return gemmux_fail(error, GEMMUX_ERROR_IO, "%.300s: %s", path, strerror(errno));
+    size_t length = strlen(path);
+    char *prefix = malloc(length + 2);
+    gemmux_status status;
+    if (prefix) {
+        memcpy(prefix, path, length);
+        memcpy(prefix + length, "/", 2);
+        look(directory, prefix, &f);
+        status = open_found(model, prefix, &f, error);
+    } else {
+        status = gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a path");
+    }
+    closedir(directory);
+    free(prefix);
+    free(f.index);
+    free(f.single);
+    free(f.gguf);
+    return status;
+}
+
+/* Layers from what has been read, or everything freed again. */
+static gemmux_status finish(gemmux_model *model, gemmux_status status, gemmux_model **result,
+                            gemmux_error *error)
+{
+    if (!status) {
+        if (!model->is_gguf) {
+            model->name = model->config.architecture;
+            model->top_k = model->config.top_k;
+        }
+        status = gemmux_find_layers(model, error);
+    }
+    if (status)
+        gemmux_model_close(model);
+    else
+        *result = model;
+    return status;
+}
+
+static gemmux_model *new_model(gemmux_model **result, gemmux_error *error)
+{
+    *result = NULL;
+    gemmux_model *model = calloc(1, sizeof *model);
+    if (!model)
+        gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a model");
+    return model;
+}
+
+gemmux_status gemmux_model_open(const char *path, gemmux_model **result, gemmux_error *error)
+{
+    struct stat facts;
+    if (!path || !result)
+        return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT, "gemmux_model_open: no path or no result");
+    gemmux_model *model = new_model(result, error);
+    if (!model)
+        return GEMMUX_ERROR_MEMORY;
+    gemmux_status status;
+    if (stat(path, &facts) != 0)
+        status = gemmux_fail(error, GEMMUX_ERROR_IO, "%.300s: %s", path, strerror(errno));
+    else if (S_ISDIR(facts.st_mode))
+        status = open_folder(model, path, error);
+    else
+        status = open_file(model, path, error);
+    return finish(model, status, result, error);
+}
+
+gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_t size,
+                                       const char *config, size_t config_size,
+                                       gemmux_model **result, gemmux_error *error)
+{
+    gemmux_file_map map;
+    gemmux_model *model = new_model(result, error);
+    if (!model)
+        return GEMMUX_ERROR_MEMORY;
+    gemmux_status status = GEMMUX_OK;
+    if (config)
+        status = gemmux_hf_config_parse(config, config_size, "config.json", &model->catalog.arena,
+                                        &model->config, error);
+    gemmux_file_map_memory(name, data, size, &map);
+    if (!status)
+        status = open_map(model, &map, error);
+    return finish(model, status, result, error);
+}
+
+void gemmux_model_close(gemmux_model *model)
+{
+    if (!model)
+        return;
+    gemmux_catalog_free(&model->catalog);
+    free(model->sources);
+    free(model);
+}
+
+/* ---------------------------------------------------------------------------------- reading -- */
+
+const char *gemmux_model_kind(const gemmux_model *model)
+{
+    return model->is_gguf ? "gguf" : "safetensors";
+}
+
+const char *gemmux_model_name(const gemmux_model *model)
+{
+    return model->name;
+}
+
+int gemmux_model_tensor_count(const gemmux_model *model)
+{
+    return model->catalog.count;
+}
+
+int gemmux_model_layer_count(const gemmux_model *model)
+{
+    return model->source_count;
+}
+
+const gemmux_layer *gemmux_model_layer(const gemmux_model *model, int index)
+{
+    return index >= 0 && index < model->source_count ? &model->sources[index].layer : NULL;
+}
+
+void gemmux_drop_pages(const gemmux_model *model, const gemmux_source *source)
+{
+    for (int i = 0; i < GEMMUX_PART_COUNT; i++) {
+        const gemmux_stored *part = gemmux_part_of(model, source, (gemmux_part)i);
+        if (part)
+            gemmux_file_map_drop(&model->catalog.files[part->file], part->data, part->bytes);
+    }
+    for (int32_t i = 0; source->members && i < source->layer.experts; i++)
+        gemmux_drop_pages(model, &source->members[i]);
+}
+
+/* A decoded copy does not need the file's pages any more; a view does. */
+static bool is_view(const gemmux_model *model, const gemmux_source *source,
+                    const gemmux_weights *weights)
+{
+    const gemmux_stored *weight = gemmux_part_of(model, source, GEMMUX_PART_WEIGHT);
+    uintptr_t codes = (uintptr_t)weights->tensor.codes, data = (uintptr_t)weight->data;
+    return codes >= data && codes < data + (uintptr_t)weight->bytes;
+}
+
+gemmux_status gemmux_model_load(const gemmux_model *model, int index, gemmux_weights *weights,
+                                gemmux_error *error)
+{
+    if (!model || !weights || index < 0 || index >= model->source_count)
+        return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT, "there is no layer %d", index);
+    const gemmux_source *source = &model->sources[index];
+    const gemmux_layer *layer = &source->layer;
+    *weights = (gemmux_weights){0};
+    if (source->refusal)
+        return gemmux_bad(model, gemmux_part_of(model, source, GEMMUX_PART_WEIGHT), error, "%s",
+                          source->refusal);
+    weights->tensor = (gemmux_tensor){.format = layer->format,
+                                      .count = layer->op == GEMMUX_MOE ? layer->experts : 1,
+                                      .rows = layer->n,
+                                      .cols = layer->k};
+    gemmux_status status = source->members ? gemmux_load_stack(model, source, weights, error)
+                                           : source->scheme->load(model, source, weights, error);
+    if (status) {
+        free(weights->storage);
+        *weights = (gemmux_weights){0};
+    }
+    if (status || !is_view(model, source, weights))
+        gemmux_drop_pages(model, source);
+    return status;
+}
+
+void gemmux_model_release(const gemmux_model *model, int index)
+{
+    if (model && index >= 0 && index < model->source_count)
+        gemmux_drop_pages(model, &model->sources[index]);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * All schemes, in the order in which they are asked. Those that recognise a neighbouring tensor
+ * stand before those that look at the type alone.
+ */
+#include "scheme.h"
+
+extern const gemmux_scheme gemmux_scheme_plain, gemmux_scheme_experts, gemmux_scheme_unknown;
+
+const gemmux_scheme *const gemmux_schemes[] = {
+    &gemmux_scheme_plain,
+    &gemmux_scheme_experts,
+    &gemmux_scheme_unknown,
+    NULL,
+};
