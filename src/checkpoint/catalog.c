@@ -67,8 +67,8 @@ static bool grow(void **array, int32_t count, int32_t *room, size_t element)
     return true;
 }
 
-gemmux_status gemmux_catalog_add_file(gemmux_catalog *catalog, gemmux_file_map *map,
-                                      int32_t *index, gemmux_error *error)
+gemmux_status gemmux_catalog_add_file(gemmux_catalog *catalog, gemmux_file_map *map, int32_t *index,
+                                      gemmux_error *error)
 {
     void *files = catalog->files;
     if (!grow(&files, catalog->file_count, &catalog->file_room, sizeof *catalog->files)) {
@@ -156,8 +156,8 @@ gemmux_status gemmux_catalog_add(gemmux_catalog *catalog, const gemmux_stored *t
     return GEMMUX_OK;
 }
 
-int32_t gemmux_catalog_find(const gemmux_catalog *catalog, const char *prefix,
-                            size_t prefix_length, const char *suffix)
+int32_t gemmux_catalog_find(const gemmux_catalog *catalog, const char *prefix, size_t prefix_length,
+                            const char *suffix)
 {
     return catalog->slot_count ? *find_slot(catalog, prefix, prefix_length, suffix) - 1 : -1;
 }

@@ -19,9 +19,9 @@ typedef struct gemmux_stored {
     int64_t bytes;
     int64_t shape[GEMMUX_MAX_RANK]; /* outermost first, also for GGUF */
     int32_t rank;
-    int32_t file;         /* index of its gemmux_file_map */
-    uint32_t ggml_type;   /* GGUF: the number in the file, for types we do not know */
-    uint8_t dtype;        /* gemmux_dtype */
+    int32_t file;       /* index of its gemmux_file_map */
+    uint32_t ggml_type; /* GGUF: the number in the file, for types we do not know */
+    uint8_t dtype;      /* gemmux_dtype */
 } gemmux_stored;
 
 typedef struct gemmux_catalog {
@@ -35,14 +35,14 @@ typedef struct gemmux_catalog {
 } gemmux_catalog;
 
 /* Takes over the mapping, also when it fails. */
-gemmux_status gemmux_catalog_add_file(gemmux_catalog *catalog, gemmux_file_map *map,
-                                      int32_t *index, gemmux_error *error);
+gemmux_status gemmux_catalog_add_file(gemmux_catalog *catalog, gemmux_file_map *map, int32_t *index,
+                                      gemmux_error *error);
 /* Copies the name. Fails on a name that is there already or holds control characters. */
 gemmux_status gemmux_catalog_add(gemmux_catalog *catalog, const gemmux_stored *tensor,
                                  const char *name, size_t length, gemmux_error *error);
 /* Index of the tensor called prefix followed by suffix, or -1. */
-int32_t gemmux_catalog_find(const gemmux_catalog *catalog, const char *prefix,
-                            size_t prefix_length, const char *suffix);
+int32_t gemmux_catalog_find(const gemmux_catalog *catalog, const char *prefix, size_t prefix_length,
+                            const char *suffix);
 const char *gemmux_catalog_path(const gemmux_catalog *catalog, const gemmux_stored *tensor);
 void gemmux_catalog_free(gemmux_catalog *catalog);
 

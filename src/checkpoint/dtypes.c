@@ -11,11 +11,10 @@ typedef struct row {
     int16_t elements, bytes;
 } row;
 
-static const row rows[GEMMUX_DTYPE_COUNT] = {
-    [GEMMUX_DTYPE_UNKNOWN] = {.number = -1},
+static const row rows[GEMMUX_DTYPE_COUNT] = {[GEMMUX_DTYPE_UNKNOWN] = {.number = -1},
 #define ROW(id, safetensors, gguf, number, elements, bytes)                                        \
     [GEMMUX_DTYPE_##id] = {safetensors, gguf, number, elements, bytes},
-    GEMMUX_DTYPE_LIST(ROW)
+                                             GEMMUX_DTYPE_LIST(ROW)
 #undef ROW
 };
 

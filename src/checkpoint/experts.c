@@ -6,6 +6,7 @@
  * each in its own way, they stay linears of their own.
  */
 #include "error.h"
+#include "format.h"
 #include "scheme.h"
 
 #include <stdlib.h>
@@ -154,15 +155,10 @@ typedef struct sizes {
 static bool measure(const gemmux_layer *layer, sizes *s)
 {
     int64_t count = gemmux_scale_count(layer->format, layer->n, layer->k);
-    int64_t scale_bytes = layer->format.scale ? gemmux_code_bits(layer->format.scale) / 8 : 0;
     s->row = gemmux_row_bytes(layer->format, layer->k);
-    return s->row >= 0 && count >= 0 && gemmux_mul_size(s->row, layer->n, &s->codes) &&
-           gemmux_mul_size(count, scale_bytes, &s->scales) &&
-           gemmux_mul_size(count,
-                           layer->format.zero == GEMMUX_ZERO_POINT ? 1
-                           : layer->format.zero == GEMMUX_ZERO_MIN ? scale_bytes
-                                                                   : 0,
-                           &s->zeros);
+    return s->row >= 0 && gemmux_mul_size(s->row, layer->n, &s->codes) &&
+           gemmux_mul_size(count, gemmux_scale_bytes(layer->format), &s->scales) &&
+           gemmux_mul_size(count, gemmux_zero_bytes(layer->format), &s->zeros);
 }
 
 static void copy_member(const gemmux_layer *layer, const sizes *s, const gemmux_weights *member,

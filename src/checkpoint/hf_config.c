@@ -74,8 +74,7 @@ static gemmux_status get_texts(const reader *r, const json_t *object, const char
         return GEMMUX_OK;
     if (!json_is_array(list) || json_array_size(list) > INT32_MAX / 16)
         return wrong(r, key, "a list of strings");
-    const char **texts =
-        gemmux_arena_alloc(r->arena, (json_array_size(list) + 1) * sizeof(char *));
+    const char **texts = gemmux_arena_alloc(r->arena, (json_array_size(list) + 1) * sizeof(char *));
     if (!texts)
         return no_memory(r);
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -121,8 +120,7 @@ static gemmux_status parse_group(const reader *r, const json_t *entry, gemmux_hf
     const json_t *weights = json_object_get(entry, "weights");
     const char *type = "", *strategy = "";
     int8_t symmetric = 1;
-    gemmux_status status =
-        get_texts(r, entry, "targets", &group->targets, &group->target_count);
+    gemmux_status status = get_texts(r, entry, "targets", &group->targets, &group->target_count);
     if (status || !json_is_object(weights))
         return status;
     if (!status)
@@ -159,7 +157,8 @@ static gemmux_status parse_groups(const reader *r, const json_t *quant)
     config->reordered = 0;
     const char *key;
     json_t *entry;
-    json_object_foreach ((json_t *)(uintptr_t)groups, key, entry) {
+    json_object_foreach((json_t *)(uintptr_t)groups, key, entry)
+    {
         gemmux_status status = parse_group(r, entry, &config->groups[config->group_count]);
         if (status)
             return status;
@@ -210,8 +209,8 @@ static gemmux_status parse_block(const reader *r, const json_t *quant)
         return GEMMUX_OK;
     for (size_t i = 0; i < 2; i++) {
         const json_t *side = json_array_get(block, i);
-        if (json_array_size(block) != 2 || !json_is_integer(side) ||
-            json_integer_value(side) < 1 || json_integer_value(side) > 1 << 20)
+        if (json_array_size(block) != 2 || !json_is_integer(side) || json_integer_value(side) < 1 ||
+            json_integer_value(side) > 1 << 20)
             return wrong(r, "weight_block_size", "two positive integers");
         r->config->block[i] = (int32_t)json_integer_value(side);
     }
@@ -221,9 +220,8 @@ static gemmux_status parse_block(const reader *r, const json_t *quant)
 static gemmux_status parse_quant(const reader *r, const json_t *quant, gemmux_hf_method method)
 {
     gemmux_hf_config *config = r->config;
-    static const char *const ignore_keys[] = {"ignore", "modules_to_not_convert",
-                                              "exclude_modules", "llm_int8_skip_modules",
-                                              "ignored_layers"};
+    static const char *const ignore_keys[] = {"ignore", "modules_to_not_convert", "exclude_modules",
+                                              "llm_int8_skip_modules", "ignored_layers"};
     if (!json_is_object(quant))
         return wrong(r, "quantization_config", "an object");
     config->method_name = "";
@@ -235,8 +233,8 @@ static gemmux_status parse_quant(const reader *r, const json_t *quant, gemmux_hf
         config->method = GEMMUX_HF_COMPRESSED_TENSORS;
     if (config->method == GEMMUX_HF_NONE)
         config->method = GEMMUX_HF_OTHER;
-    status = json_object_get(quant, "config_groups") ? parse_groups(r, quant)
-                                                     : parse_flat(r, quant);
+    status =
+        json_object_get(quant, "config_groups") ? parse_groups(r, quant) : parse_flat(r, quant);
     if (!status)
         status = parse_block(r, quant);
     for (size_t i = 0; i < sizeof ignore_keys / sizeof ignore_keys[0] && !status; i++) {
@@ -264,9 +262,13 @@ static const json_t *text_part(const json_t *root)
 /* Keys of one level; a level deeper overrides nothing that is already stated. */
 static gemmux_status parse_architecture(const reader *r, const json_t *object)
 {
-    static const char *const top_k_keys[] = {"num_experts_per_tok", "experts_per_token",
-                                             "num_experts_per_token", "top_k_experts",
-                                             "moe_top_k", "moe_topk", "moe_k"};
+    static const char *const top_k_keys[] = {"num_experts_per_tok",
+                                             "experts_per_token",
+                                             "num_experts_per_token",
+                                             "top_k_experts",
+                                             "moe_top_k",
+                                             "moe_topk",
+                                             "moe_k"};
     gemmux_hf_config *config = r->config;
     gemmux_status status = GEMMUX_OK;
     for (size_t i = 0; i < sizeof top_k_keys / sizeof top_k_keys[0] && !status; i++) {
@@ -301,9 +303,7 @@ static gemmux_status parse_root(const reader *r, const json_t *root)
         status = parse_architecture(r, part);
     if (status)
         return status;
-    config->architecture = name_count           ? names[0]
-                           : *config->model_type ? config->model_type
-                                                 : NULL;
+    config->architecture = name_count ? names[0] : *config->model_type ? config->model_type : NULL;
     const json_t *quant = json_object_get(root, "quantization_config");
     if (!quant || json_is_null(quant))
         quant = json_object_get(part, "quantization_config");

@@ -45,10 +45,10 @@ typedef struct gemmux_hf_config {
     int64_t hidden_size;      /* 0: not stated */
     gemmux_hf_method method;
     const char *method_name;
-    bool gptq_v2;          /* zero points are stored as they are, not less one */
-    int8_t reordered;      /* GPTQ's desc_act, compressed-tensors' actorder: 1, 0, -1 not stated */
-    const char *version;   /* AWQ: "gemm", "gemv" ...; "" when not stated */
-    int32_t block[2];      /* FP8 blocks, rows and columns; 0: not stated */
+    bool gptq_v2;        /* zero points are stored as they are, not less one */
+    int8_t reordered;    /* GPTQ's desc_act, compressed-tensors' actorder: 1, 0, -1 not stated */
+    const char *version; /* AWQ: "gemm", "gemv" ...; "" when not stated */
+    int32_t block[2];    /* FP8 blocks, rows and columns; 0: not stated */
     gemmux_hf_group *groups;
     int32_t group_count;
     const char *const *ignored; /* modules left alone */

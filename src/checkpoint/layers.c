@@ -42,7 +42,7 @@ static bool is_one_of(const char *text, size_t length, const char *const *words)
 
 static bool is_embedding(const char *name, size_t length)
 {
-    static const char *const tables[] = {"wte", "wpe", "token_types", "relative_attention_bias",
+    static const char *const tables[] = {"wte",    "wpe", "token_types", "relative_attention_bias",
                                          "shared", NULL};
     const char *last = last_part(name, length);
     size_t rest = (size_t)(name + length - last);
@@ -63,8 +63,8 @@ static bool is_left_out(const char *name, size_t length)
 
 static bool is_input_table(const char *name, size_t length)
 {
-    static const char *const tables[] = {"embed_tokens",    "wte",      "token_embd",
-                                         "tok_embeddings",  "embed_in", "word_embeddings", NULL};
+    static const char *const tables[] = {
+        "embed_tokens", "wte", "token_embd", "tok_embeddings", "embed_in", "word_embeddings", NULL};
     const char *last = last_part(name, length);
     return is_one_of(last, (size_t)(name + length - last), tables);
 }
@@ -215,8 +215,8 @@ static gemmux_status list_sources(gemmux_model *model, gemmux_error *error)
         const gemmux_scheme *scheme = find_scheme(model, &model->catalog.tensors[i], &stem);
         if (!scheme)
             continue;
-        gemmux_status status = describe(model, i, stem, scheme,
-                                        &model->sources[model->source_count], error);
+        gemmux_status status =
+            describe(model, i, stem, scheme, &model->sources[model->source_count], error);
         if (status)
             return status;
         model->source_count++;

@@ -94,8 +94,8 @@ static gemmux_status read_tensor(reader *r, const char *name, const json_t *entr
         return gemmux_bad_tensor(r->error, r->path, name, "no string \"dtype\"");
     tensor.dtype = (uint8_t)gemmux_dtype_of_safetensors(dtype);
     if (!tensor.dtype)
-        return gemmux_bad_tensor(r->error, r->path, name,
-                                 "dtype \"%.32s\" is none of the format's", dtype);
+        return gemmux_bad_tensor(r->error, r->path, name, "dtype \"%.32s\" is none of the format's",
+                                 dtype);
     gemmux_status status = read_shape(r, name, entry, &tensor);
     if (!status)
         status = read_offsets(r, name, entry, &tensor);
@@ -152,7 +152,8 @@ static gemmux_status read_header(reader *r, json_t *header)
     if (!r->spans)
         return gemmux_fail(r->error, GEMMUX_ERROR_MEMORY, "%s: out of memory for the header",
                            r->path);
-    json_object_foreach (header, name, entry) {
+    json_object_foreach(header, name, entry)
+    {
         gemmux_status status = GEMMUX_OK;
         if (strcmp(name, "__metadata__") != 0)
             status = read_tensor(r, name, entry);
@@ -170,9 +171,8 @@ static int64_t header_bytes(const gemmux_file_map *map, gemmux_error *error)
 {
     uint64_t length = 0;
     if (map->size < 8) {
-        gemmux_fail(error, GEMMUX_ERROR_INPUT,
-                    "%s: %lld bytes are too few for a safetensors file", map->path,
-                    (long long)map->size);
+        gemmux_fail(error, GEMMUX_ERROR_INPUT, "%s: %lld bytes are too few for a safetensors file",
+                    map->path, (long long)map->size);
         return -1;
     }
     for (int i = 7; i >= 0; i--)
@@ -202,13 +202,13 @@ gemmux_status gemmux_safetensors_read(gemmux_catalog *catalog, int32_t file,
     if (length < 0)
         return GEMMUX_ERROR_INPUT;
     json_error_t problem;
-    json_t *header = json_loadb((const char *)map.data + 8, (size_t)length,
-                                JSON_REJECT_DUPLICATES, &problem);
+    json_t *header =
+        json_loadb((const char *)map.data + 8, (size_t)length, JSON_REJECT_DUPLICATES, &problem);
     if (!json_is_object(header)) {
         const char *why = header ? "not an object" : problem.text;
-        gemmux_status status = gemmux_fail(error, GEMMUX_ERROR_INPUT,
-                                           "%s: the header at byte %d: %s", map.path,
-                                           header ? 8 : 8 + problem.position, why);
+        gemmux_status status =
+            gemmux_fail(error, GEMMUX_ERROR_INPUT, "%s: the header at byte %d: %s", map.path,
+                        header ? 8 : 8 + problem.position, why);
         json_decref(header);
         return status;
     }

@@ -60,7 +60,8 @@ static gemmux_status read_shards(const reader *r)
 {
     const char *tensor;
     json_t *value;
-    json_object_foreach (r->weight_map, tensor, value) {
+    json_object_foreach(r->weight_map, tensor, value)
+    {
         const char *name = json_string_value(value);
         if (!name || !is_plain_name(name))
             return gemmux_bad_tensor(r->error, r->shown, tensor,
@@ -73,7 +74,8 @@ static gemmux_status read_shards(const reader *r)
         if (status)
             return status;
     }
-    json_object_foreach (r->weight_map, tensor, value) {
+    json_object_foreach(r->weight_map, tensor, value)
+    {
         if (gemmux_catalog_find(r->catalog, tensor, strlen(tensor), "") < 0)
             return gemmux_bad_tensor(r->error, r->shown, tensor,
                                      "weight_map places it in %.120s, which does not hold it",
@@ -91,8 +93,8 @@ static gemmux_status read_index(gemmux_catalog *catalog, const char *path,
     json_error_t problem;
     json_t *root = json_loadb(file->data ? (const char *)file->data : "", (size_t)file->size,
                               JSON_REJECT_DUPLICATES, &problem);
-    reader r = {catalog, path, file->path, json_object_get(root, "weight_map"), json_object(),
-                error};
+    reader r = {catalog,       path, file->path, json_object_get(root, "weight_map"),
+                json_object(), error};
     gemmux_status status;
     if (!root)
         status = gemmux_fail(error, GEMMUX_ERROR_INPUT, "%s:%d: %s", file->path, problem.line,

@@ -44,15 +44,13 @@ gemmux_status gemmux_bad(const gemmux_model *model, const gemmux_stored *tensor,
 }
 
 gemmux_status gemmux_expect(const gemmux_model *model, const gemmux_stored *tensor,
-                            gemmux_dtype dtype, int rank, const int64_t *shape,
-                            gemmux_error *error)
+                            gemmux_dtype dtype, int rank, const int64_t *shape, gemmux_error *error)
 {
     char have[128], want[128];
     gemmux_stored wanted = {.rank = rank};
     if (tensor->dtype != dtype)
         return gemmux_bad(model, tensor, error, "its type is %s where %s is needed",
-                          gemmux_dtype_name((gemmux_dtype)tensor->dtype),
-                          gemmux_dtype_name(dtype));
+                          gemmux_dtype_name((gemmux_dtype)tensor->dtype), gemmux_dtype_name(dtype));
     bool same = tensor->rank == rank;
     for (int i = 0; i < rank; i++) {
         wanted.shape[i] = shape[i];
@@ -65,8 +63,8 @@ gemmux_status gemmux_expect(const gemmux_model *model, const gemmux_stored *tens
     return GEMMUX_OK;
 }
 
-gemmux_status gemmux_find_bias(const gemmux_model *model, gemmux_source *source,
-                               const char *suffix, gemmux_error *error)
+gemmux_status gemmux_find_bias(const gemmux_model *model, gemmux_source *source, const char *suffix,
+                               gemmux_error *error)
 {
     char shape[128];
     const gemmux_layer *layer = &source->layer;
@@ -117,21 +115,12 @@ gemmux_status gemmux_set_scheme(gemmux_model *model, gemmux_source *source, gemm
 gemmux_format gemmux_make_format(gemmux_format_id id, gemmux_scaling scaling, gemmux_code scale,
                                  gemmux_zero zero, int32_t group)
 {
-    static const uint8_t elements[GEMMUX_FORMAT_COUNT] = {
-        [GEMMUX_F32] = GEMMUX_CODE_F32,    [GEMMUX_F16] = GEMMUX_CODE_F16,
-        [GEMMUX_BF16] = GEMMUX_CODE_BF16,  [GEMMUX_E4M3] = GEMMUX_CODE_E4M3,
-        [GEMMUX_E5M2] = GEMMUX_CODE_E5M2,  [GEMMUX_MXFP8] = GEMMUX_CODE_E4M3,
-        [GEMMUX_MXFP4] = GEMMUX_CODE_E2M1, [GEMMUX_NVFP4] = GEMMUX_CODE_E2M1,
-        [GEMMUX_INT8] = GEMMUX_CODE_INT8,  [GEMMUX_INT4] = GEMMUX_CODE_INT4,
-        [GEMMUX_NF4] = GEMMUX_CODE_NF4,
-    };
-    return (gemmux_format){.id = (uint8_t)id,
-                           .element = elements[id],
-                           .scaling = (uint8_t)scaling,
-                           .scale = (uint8_t)scale,
-                           .zero = (uint8_t)zero,
-                           .two_level = id == GEMMUX_NVFP4,
-                           .group = (uint16_t)group};
+    gemmux_format format = gemmux_format_of(id);
+    format.scaling = (uint8_t)scaling;
+    format.scale = (uint8_t)scale;
+    format.zero = (uint8_t)zero;
+    format.group = (uint16_t)group;
+    return format;
 }
 
 int32_t gemmux_group_size(int64_t k, int64_t groups, int32_t hint)
@@ -167,7 +156,8 @@ gemmux_code gemmux_code_of_float(gemmux_dtype dtype)
 static bool add_section(int64_t bytes, int64_t *total)
 {
     int64_t padded;
-    return gemmux_add_size(bytes, 63, &padded) && gemmux_add_size(*total, padded & ~INT64_C(63), total);
+    return gemmux_add_size(bytes, 63, &padded) &&
+           gemmux_add_size(*total, padded & ~INT64_C(63), total);
 }
 
 gemmux_status gemmux_make_room(gemmux_room_bytes bytes, gemmux_weights *weights, gemmux_room *room,

@@ -20,11 +20,11 @@ typedef enum gemmux_part {
     GEMMUX_PART_ZERO,
     GEMMUX_PART_ORDER, /* g_idx: the group of each column */
     GEMMUX_PART_BIAS,
-    GEMMUX_PART_SHAPE,         /* compressed-tensors: weight_shape */
-    GEMMUX_PART_STATE,         /* bitsandbytes: quant_state as JSON */
-    GEMMUX_PART_MAP,           /* bitsandbytes: quant_map */
-    GEMMUX_PART_NESTED_SCALE,  /* bitsandbytes: nested_absmax */
-    GEMMUX_PART_NESTED_MAP,    /* bitsandbytes: nested_quant_map */
+    GEMMUX_PART_SHAPE,        /* compressed-tensors: weight_shape */
+    GEMMUX_PART_STATE,        /* bitsandbytes: quant_state as JSON */
+    GEMMUX_PART_MAP,          /* bitsandbytes: quant_map */
+    GEMMUX_PART_NESTED_SCALE, /* bitsandbytes: nested_absmax */
+    GEMMUX_PART_NESTED_MAP,   /* bitsandbytes: nested_quant_map */
     GEMMUX_PART_COUNT
 } gemmux_part;
 
@@ -32,10 +32,10 @@ typedef enum gemmux_part {
 typedef struct gemmux_source {
     gemmux_layer layer;
     const gemmux_scheme *scheme;
-    int32_t part[GEMMUX_PART_COUNT]; /* index into the catalog, or -1 */
-    int32_t variant;                 /* the scheme's own */
-    size_t stem_length;              /* of the weight's name: the module */
-    const char *refusal;             /* why it cannot be decoded; then the format's id is 0 */
+    int32_t part[GEMMUX_PART_COUNT];     /* index into the catalog, or -1 */
+    int32_t variant;                     /* the scheme's own */
+    size_t stem_length;                  /* of the weight's name: the module */
+    const char *refusal;                 /* why it cannot be decoded; then the format's id is 0 */
     const struct gemmux_source *members; /* one source an expert, stacked when loaded */
 } gemmux_source;
 
@@ -43,9 +43,9 @@ struct gemmux_model {
     gemmux_catalog catalog;
     gemmux_hf_config config;
     bool is_gguf;
-    const char *name;  /* architecture, or NULL */
-    bool headless;     /* GGUF: an encoder, which has no output head to tie */
-    int32_t top_k;     /* experts per token; 0 when not stated */
+    const char *name; /* architecture, or NULL */
+    bool headless;    /* GGUF: an encoder, which has no output head to tie */
+    int32_t top_k;    /* experts per token; 0 when not stated */
     gemmux_source *sources;
     int32_t source_count;
 };
@@ -77,8 +77,8 @@ const gemmux_stored *gemmux_find_part(const gemmux_model *model, gemmux_source *
 const gemmux_stored *gemmux_sibling(const gemmux_model *model, const gemmux_stored *weight,
                                     size_t stem_length, const char *suffix);
 /* module + ".bias" (or `suffix`), of shape [n] or [experts, n], becomes EPILOGUE_BIAS. */
-gemmux_status gemmux_find_bias(const gemmux_model *model, gemmux_source *source,
-                               const char *suffix, gemmux_error *error);
+gemmux_status gemmux_find_bias(const gemmux_model *model, gemmux_source *source, const char *suffix,
+                               gemmux_error *error);
 /* GEMMUX_ERROR_INPUT about one tensor. */
 gemmux_status gemmux_bad(const gemmux_model *model, const gemmux_stored *tensor,
                          gemmux_error *error, const char *format, ...)
@@ -94,7 +94,7 @@ gemmux_status gemmux_refuse(gemmux_model *model, gemmux_source *source, gemmux_e
 gemmux_status gemmux_set_scheme(gemmux_model *model, gemmux_source *source, gemmux_error *error,
                                 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* A format whose element code follows from its id. */
+/* The format's default with another scaling. */
 gemmux_format gemmux_make_format(gemmux_format_id id, gemmux_scaling scaling, gemmux_code scale,
                                  gemmux_zero zero, int32_t group);
 /* The group size that `groups` scales along k columns mean: `hint` (a config's) where it fits,
@@ -144,7 +144,7 @@ void gemmux_drop_pages(const gemmux_model *model, const gemmux_source *source);
 
 /* model.c, for tests and fuzzing: a model from bytes that outlive it; config may be NULL. */
 gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_t size,
-                                       const char *config, size_t config_size,
-                                       gemmux_model **model, gemmux_error *error);
+                                       const char *config, size_t config_size, gemmux_model **model,
+                                       gemmux_error *error);
 
 #endif

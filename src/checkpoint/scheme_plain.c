@@ -25,8 +25,7 @@ static bool is_float(const gemmux_stored *tensor)
 static bool stem_ends(const gemmux_stored *weight, size_t stem_length, const char *end)
 {
     size_t length = strlen(end);
-    return stem_length >= length &&
-           memcmp(weight->name + stem_length - length, end, length) == 0 &&
+    return stem_length >= length && memcmp(weight->name + stem_length - length, end, length) == 0 &&
            (stem_length == length || weight->name[stem_length - length - 1] == '.');
 }
 
@@ -69,8 +68,8 @@ static gemmux_status read(gemmux_model *model, gemmux_source *source, gemmux_err
     source->variant = turned ? COLS_FIRST : ROWS_FIRST;
     layer->n = weight->shape[turned ? 1 : 0];
     layer->k = weight->shape[turned ? 0 : 1];
-    layer->format = gemmux_make_format(format_of((gemmux_dtype)weight->dtype),
-                                       GEMMUX_SCALING_NONE, GEMMUX_CODE_NONE, GEMMUX_ZERO_NONE, 0);
+    layer->format = gemmux_make_format(format_of((gemmux_dtype)weight->dtype), GEMMUX_SCALING_NONE,
+                                       GEMMUX_CODE_NONE, GEMMUX_ZERO_NONE, 0);
     gemmux_status status =
         gemmux_set_scheme(model, source, error, "%s%s", gemmux_format_id_name(layer->format.id),
                           turned ? " (transposed)" : "");
@@ -81,7 +80,8 @@ static gemmux_status read(gemmux_model *model, gemmux_source *source, gemmux_err
 static void turn(const uint8_t *from, uint8_t *to, int64_t count, int64_t n, int64_t k, size_t size)
 {
     const int64_t side = 32;
-    for (int64_t m = 0; m < count; m++, from += (size_t)(n * k) * size, to += (size_t)(n * k) * size)
+    for (int64_t m = 0; m < count;
+         m++, from += (size_t)(n * k) * size, to += (size_t)(n * k) * size)
         for (int64_t n0 = 0; n0 < n; n0 += side)
             for (int64_t k0 = 0; k0 < k; k0 += side)
                 for (int64_t i = n0; i < n && i < n0 + side; i++)
@@ -114,7 +114,8 @@ static gemmux_status load(const gemmux_model *model, const gemmux_source *source
 const gemmux_scheme gemmux_scheme_plain = {
     .suffix = ".weight", .claims = claims, .read = read, .load = load};
 
-/* ------------------------------------------------------------------- experts fused in one tensor */
+/* ------------------------------------------------------------------- experts fused in one tensor
+ */
 
 static bool claims_experts(const gemmux_model *model, const gemmux_stored *weight,
                            size_t stem_length)
@@ -160,11 +161,11 @@ static gemmux_status read_experts(gemmux_model *model, gemmux_source *source, ge
     layer->n = weight->shape[turned ? 2 : 1];
     layer->k = weight->shape[turned ? 1 : 2];
     layer->epilogue = gate_up ? GEMMUX_EPILOGUE_GATHER : GEMMUX_EPILOGUE_SCATTER;
-    layer->format = gemmux_make_format(format_of((gemmux_dtype)weight->dtype),
-                                       GEMMUX_SCALING_NONE, GEMMUX_CODE_NONE, GEMMUX_ZERO_NONE, 0);
+    layer->format = gemmux_make_format(format_of((gemmux_dtype)weight->dtype), GEMMUX_SCALING_NONE,
+                                       GEMMUX_CODE_NONE, GEMMUX_ZERO_NONE, 0);
     const char *type = gemmux_format_id_name(layer->format.id);
-    gemmux_status status = gemmux_set_scheme(model, source, error, "%s%s", type,
-                                             turned ? " (transposed)" : "");
+    gemmux_status status =
+        gemmux_set_scheme(model, source, error, "%s%s", type, turned ? " (transposed)" : "");
     if (!status)
         status = gemmux_find_bias(model, source, "_bias", error);
     if (!status && gate_up && (layer->epilogue & GEMMUX_EPILOGUE_BIAS) && layer->n % 2 == 0)
