@@ -379,6 +379,10 @@ GEMMUX_API const char *gemmux_machine_builtin_name(int index);
 /* This machine's CPU, libraries included. Rates are quick estimates from the ISA until
  * gemmux_machine_measure has run. */
 GEMMUX_API gemmux_status gemmux_machine_probe_cpu(gemmux_machine *machine, gemmux_error *error);
+/* Facts about CUDA device `index`, asked of its driver; peak rates are those of its architecture at
+ * the boost clock. Needs no CUDA toolkit, and says what is missing where there is no driver. */
+GEMMUX_API gemmux_status gemmux_machine_probe_cuda(int index, gemmux_machine *machine,
+                                                   gemmux_error *error);
 /* Measures read bandwidth and peak rates with `threads` threads (0: all), about 0.3 s. */
 GEMMUX_API gemmux_status gemmux_machine_measure(gemmux_machine *machine, int threads,
                                                 gemmux_error *error);

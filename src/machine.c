@@ -154,12 +154,26 @@ const char *gemmux_machine_builtin_name(int index)
                : NULL;
 }
 
-static gemmux_status find_cuda(const char *name, gemmux_error *error)
+/* N of "cuda:N", 0 of "cuda"; -1 for anything else. */
+static int cuda_index(const char *name)
 {
-    return gemmux_fail(error, GEMMUX_ERROR_DEVICE,
-                       "%s: probing CUDA devices is not part of this build; describe the device "
-                       "in a file or name a built-in one",
-                       name);
+    if (!strcmp(name, "cuda"))
+        return 0;
+    if (name[5] < '0' || name[5] > '9')
+        return -1;
+    char *end;
+    long index = strtol(name + 5, &end, 10);
+    return *end || index > 1024 ? -1 : (int)index;
+}
+
+static gemmux_status find_cuda(const char *name, gemmux_machine *machine, gemmux_error *error)
+{
+    int index = cuda_index(name);
+    if (index < 0)
+        return gemmux_fail(error, GEMMUX_ERROR_INPUT,
+                           "no device is called '%.200s': write cuda:N with N counted from 0",
+                           name);
+    return gemmux_machine_probe_cuda(index, machine, error);
 }
 
 static gemmux_status no_such_machine(const char *name, int reason, gemmux_error *error)
@@ -212,7 +226,7 @@ gemmux_status gemmux_machine_find(const char *name, gemmux_machine *machine, gem
     if (!strcmp(name, "cpu"))
         return gemmux_machine_probe_cpu(machine, error);
     if (!strncmp(name, "cuda:", 5) || !strcmp(name, "cuda"))
-        return find_cuda(name, error);
+        return find_cuda(name, machine, error);
     for (const gemmux_embedded *device = gemmux_embedded_devices; device->name; device++)
         if (!strcmp(device->name, name))
             return gemmux_machine_parse(device->text, strlen(device->text), name, machine, error);
