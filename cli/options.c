@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One table of every option of every subcommand: parsing, --help and the errors about options all
+ * come from it.
+ */
+#include "cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *argument, *help;
+} rows[CLI_OPTION_COUNT] = {
+    [CLI_OPTION_M] = {"m", "M", "rows of x; for moe, tokens"},
+    [CLI_OPTION_M_LIST] = {"m", "M[,M...]", "rows of x, one or several"},
+    [CLI_OPTION_N] = {"n", "N", "rows of w, columns of y"},
+    [CLI_OPTION_K] = {"k", "K", "columns of x and w"},
+    [CLI_OPTION_X] = {"x", "FMT", "format of the activations"},
+    [CLI_OPTION_W] = {"w", "FMT", "format of the weights"},
+    [CLI_OPTION_W_LIST] = {"w", "FMT[,FMT...]", "only these weight formats"},
+    [CLI_OPTION_Y] = {"y", "FMT", "format of the result: f32, f16 or bf16"},
+    [CLI_OPTION_EXPERTS] = {"experts", "E", "moe: how many experts"},
+    [CLI_OPTION_TOP_K] = {"top-k", "T", "moe: experts that each token meets"},
+    [CLI_OPTION_EPILOGUE] = {"epilogue", "LIST", "of bias, swiglu, gather, scatter"},
+    [CLI_OPTION_DEVICE] = {"device", "NAME|FILE", "cpu (default), cuda:0, a built-in name, a file"},
+    [CLI_OPTION_ONLY] = {"only", "GLOB", "only kernels that match; commas between globs"},
+    [CLI_OPTION_DENY] = {"deny", "GLOB", "no kernel that matches"},
+    [CLI_OPTION_ALLOW] = {"allow", "LIBERTY",
+                          "tf32, quantised-x, rounded-w, rounded-x, narrow-sums,"
+                          " unordered-sums, flush-subnormals, all, none"},
+    [CLI_OPTION_MAX_MEMORY] = {"max-memory", "BYTES",
+                               "packed weights + workspace; also 2GiB, 500MB"},
+    [CLI_OPTION_MAX_SLOWDOWN] = {"max-slowdown", "X",
+                                 "against the best kernel this device could run"},
+    [CLI_OPTION_DETERMINISTIC] = {"deterministic", NULL, "no sums whose order may change"},
+    [CLI_OPTION_WHY_NOT] = {"why-not", "KERNEL",
+                            "every failing check of KERNEL, and what would help"},
+    [CLI_OPTION_LIMIT] = {"limit", "N", "only the first N products of MODEL"},
+    [CLI_OPTION_THREADS] = {"threads", "N", "threads of CPU kernels; default: one a core"},
+    [CLI_OPTION_AGAIN] = {"again", NULL, "even where a certificate or quarantine exists"},
+    [CLI_OPTION_TIMEOUT] = {"timeout", "SECONDS", "for one kernel (default 60)"},
+    [CLI_OPTION_OVERHEAD] = {"overhead", NULL,
+                             "time gemmux itself: select, and planning 500 tensors"},
+    [CLI_OPTION_MEASURE] = {"measure", NULL, "measure bandwidth and peak rates (0.3 s)"},
+    [CLI_OPTION_JSON] = {"json", NULL, "one JSON document on stdout"},
+    [CLI_OPTION_HELP] = {"help", NULL, "this text"},
+};
+
+static const char *const epilogue_names[] = {"bias", "swiglu", "gather", "scatter"};
+
+void cli_help(FILE *out, const cli_command *command)
+{
+    fprintf(out, "usage: gemmux %s%s%s%s\n\n%s\n\n", command->name, *command->arguments ? " " : "",
+            command->arguments, " [options]", command->summary);
+    for (int i = 0; i < CLI_OPTION_COUNT; i++) {
+        char left[48];
+        if (!(command->options >> i & 1))
+            continue;
+        snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].argument ? " " : "",
+                 rows[i].argument ? rows[i].argument : "");
+        fprintf(out, "  %-20s", left);
+        size_t length = strlen(rows[i].help), at = 0;
+        while (at < length) { /* wrapped for 80 columns */
+            size_t cut = length - at;
+            if (cut > 57) {
+                cut = 57;
+                while (rows[i].help[at + cut] != ' ')
+                    cut--;
+            }
+            fprintf(out, "%s%.*s\n", at ? "                      " : "", (int)cut,
+                    rows[i].help + at);
+            at += cut + 1;
+        }
+    }
+    if (command->details)
+        fprintf(out, "\n%s\n", command->details);
+}
+
+/* ----------------------------------------------------------------------------------- nearest -- */
+
+/* Levenshtein distance, at most `limit`. */
+static int distance(const char *a, const char *b, int limit)
+{
+    enum { ROOM = 64 };
+    int row[ROOM + 1];
+    int wide = (int)strlen(b);
+    if (wide > ROOM || strlen(a) > ROOM)
+        return limit;
+    for (int j = 0; j <= wide; j++)
+        row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= wide; j++) {
+            int best =
+                diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+        }
+    }
+    return row[wide] < limit ? row[wide] : limit;
+}
+
+/* Smaller is nearer: edits, but a word that contains the text is near however long it is. */
+static int score(const char *text, const char *word)
+{
+    int longer = (int)(strlen(text) > strlen(word) ? strlen(text) : strlen(word));
+    int edits = distance(text, word, longer);
+    if (*text && strstr(word, text))
+        return edits < 2 ? edits : 2;
+    return 2 * edits <= longer ? edits : 100;
+}
+
+int cli_nearest(const char *text, const char *const *words, int count, const char **near, int room)
+{
+    int found = 0;
+    for (int wanted = 0; wanted < 100 && found < room; wanted++)
+        for (int i = 0; i < count && found < room; i++)
+            if (score(text, words[i]) == wanted)
+                near[found++] = words[i];
+    return found;
+}
+
+/* " (did you mean a, b?)", or nothing. */
+static const char *suggestion(const char *text, const char *const *words, int count, char *buffer,
+                              size_t size)
+{
+    const char *near[3];
+    int found = cli_nearest(text, words, count, near, 3);
+    size_t used = 0;
+    buffer[0] = 0;
+    for (int i = 0; i < found && used < size; i++)
+        used += (size_t)snprintf(buffer + used, size - used, "%s%s", i ? ", " : " (did you mean ",
+                                 near[i]);
+    if (found && used + 2 < size)
+        strcat(buffer, "?)");
+    return buffer;
+}
+
+int cli_kernel(const gemmux_machine *machine, const char *name, const gemmux_kernel **kernel)
+{
+    const char *names[GEMMUX_MAX_KERNELS];
+    char near[256];
+    int count = gemmux_kernel_count(machine);
+    *kernel = gemmux_kernel_find(machine, name);
+    if (*kernel)
+        return CLI_DONE;
+    for (int i = 0; i < count && i < GEMMUX_MAX_KERNELS; i++)
+        names[i] = gemmux_kernel_name(gemmux_kernel_at(machine, i));
+    return cli_fail(CLI_BAD_INPUT, "no kernel is called \"%s\"%s; `gemmux kernels` lists all %d",
+                    name, suggestion(name, names, count, near, sizeof near), count);
+}
+
+/* ------------------------------------------------------------------------------------ values -- */
+
+static int bad_value(cli_option option, const char *text, const char *why)
+{
+    return cli_fail(CLI_BAD_INPUT, "--%s %s: %s", rows[option].name, text, why);
+}
+
+static int take_integer(cli_option option, const char *text, int64_t low, int64_t high,
+                        int64_t *value)
+{
+    char *end, why[96];
+    errno = 0;
+    long long parsed = strtoll(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end || errno || parsed < low || parsed > high) {
+        snprintf(why, sizeof why, "want a whole number from %lld to %lld", (long long)low,
+                 (long long)high);
+        return bad_value(option, text, why);
+    }
+    *value = parsed;
+    return CLI_DONE;
+}
+
+static int take_m_list(cli_options *o, const char *text)
+{
+    char item[32];
+    o->m_count = 0;
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        if (o->m_count == GEMMUX_MAX_RANGES)
+            return bad_value(CLI_OPTION_M_LIST, text, "at most 8 values");
+        snprintf(item, sizeof item, "%.*s", (int)length, at);
+        int code = take_integer(CLI_OPTION_M_LIST, item, 1, INT32_MAX, &o->m[o->m_count]);
+        if (code)
+            return code;
+        if (o->m_count && o->m[o->m_count] <= o->m[o->m_count - 1])
+            return bad_value(CLI_OPTION_M_LIST, text, "values must ascend");
+        o->m_count++;
+        at += length;
+        if (!*at)
+            return CLI_DONE;
+    }
+}
+
+static int take_format(cli_option option, const char *text, gemmux_format *format)
+{
+    gemmux_error error;
+    if (gemmux_format_parse(text, format, &error))
+        return cli_fail(CLI_BAD_INPUT, "--%s: %s", rows[option].name, error.text);
+    return CLI_DONE;
+}
+
+static int take_format_list(cli_options *o, const char *text)
+{
+    char item[64];
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        if (o->w_count == CLI_MAX_LIST)
+            return bad_value(CLI_OPTION_W_LIST, text, "too many formats");
+        snprintf(item, sizeof item, "%.*s", (int)length, at);
+        int code = take_format(CLI_OPTION_W_LIST, item, &o->w[o->w_count++]);
+        if (code)
+            return code;
+        at += length;
+        if (!*at)
+            return CLI_DONE;
+    }
+}
+
+static int take_epilogue(cli_options *o, const char *text)
+{
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        int bit = -1;
+        for (int i = 0; i < 4; i++)
+            if (strlen(epilogue_names[i]) == length && !strncmp(at, epilogue_names[i], length))
+                bit = i;
+        if (bit < 0)
+            return bad_value(CLI_OPTION_EPILOGUE, text, "want some of bias,swiglu,gather,scatter");
+        o->epilogue = (uint8_t)(o->epilogue | 1u << bit);
+        at += length;
+        if (!*at)
+            return CLI_DONE;
+    }
+}
+
+static int unknown_liberty(const char *item)
+{
+    const char *names[GEMMUX_LIBERTY_BITS + 2] = {"all", "none"};
+    char near[128];
+    for (int i = 0; i < GEMMUX_LIBERTY_BITS; i++)
+        names[i + 2] = gemmux_liberty_name((gemmux_liberty)(1 << i));
+    suggestion(item, names, GEMMUX_LIBERTY_BITS + 2, near, sizeof near);
+    return cli_fail(CLI_BAD_INPUT, "--allow: no liberty is called \"%s\"%s; want %s", item, near,
+                    rows[CLI_OPTION_ALLOW].help);
+}
+
+static int take_liberties(cli_options *o, const char *text)
+{
+    char item[64];
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        snprintf(item, sizeof item, "%.*s", (int)length, at);
+        uint32_t bit = gemmux_liberty_parse(item);
+        if (!strcmp(item, "all"))
+            o->liberties = (UINT32_C(1) << GEMMUX_LIBERTY_BITS) - 1;
+        else if (!strcmp(item, "none"))
+            o->liberties = 0;
+        else if (bit)
+            o->liberties |= bit;
+        else
+            return unknown_liberty(item);
+        at += length;
+        if (!*at)
+            return CLI_DONE;
+    }
+}
+
+static int take_bytes(cli_option option, const char *text, int64_t *bytes)
+{
+    static const struct {
+        const char *unit;
+        double factor;
+    } units[] = {{"", 1},       {"B", 1},        {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30},
+                 {"T", 0x1p40}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
+                 {"KB", 1e3},   {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12}};
+    char *end;
+    double value = isdigit((unsigned char)text[0]) ? strtod(text, &end) : -1;
+    for (size_t i = 0; value > 0 && i < sizeof units / sizeof units[0]; i++)
+        if (!strcmp(end, units[i].unit) && value * units[i].factor < 0x1p62 &&
+            value * units[i].factor >= 1) {
+            *bytes = (int64_t)(value * units[i].factor);
+            return CLI_DONE;
+        }
+    return bad_value(option, text, "want bytes, such as 1000000, 500MB or 2GiB");
+}
+
+static int take_decimal(cli_option option, const char *text, double low, double *value)
+{
+    char *end, why[64];
+    *value = strtod(text, &end);
+    if (end == text || *end || !(*value >= low) || isinf(*value)) {
+        snprintf(why, sizeof why, "want a number of at least %g", low);
+        return bad_value(option, text, why);
+    }
+    return CLI_DONE;
+}
+
+/* Globs of several options are one comma-separated list. */
+static int take_globs(cli_option option, const char *text, char *list, size_t size)
+{
+    size_t used = strlen(list);
+    if (!*text || used + strlen(text) + 2 > size)
+        return bad_value(option, text, *text ? "the list is too long" : "want a kernel or a glob");
+    snprintf(list + used, size - used, "%s%s", used ? "," : "", text);
+    return CLI_DONE;
+}
+
+/* ------------------------------------------------------------------------------------- parse -- */
+
+static int take_small(cli_option option, const char *text, int64_t high, int32_t *value)
+{
+    int64_t wide = 0;
+    int code = take_integer(option, text, 1, high, &wide);
+    *value = (int32_t)wide;
+    return code;
+}
+
+static int take_wish(cli_options *o, cli_option option, const char *text)
+{
+    switch (option) {
+    case CLI_OPTION_DEVICE:
+        o->device = text;
+        return CLI_DONE;
+    case CLI_OPTION_ONLY:
+        o->policy.only = o->only;
+        return take_globs(option, text, o->only, sizeof o->only);
+    case CLI_OPTION_DENY:
+        o->policy.deny = o->deny;
+        return take_globs(option, text, o->deny, sizeof o->deny);
+    case CLI_OPTION_ALLOW:
+        return take_liberties(o, text);
+    case CLI_OPTION_MAX_MEMORY:
+        return take_bytes(option, text, &o->policy.max_memory_bytes);
+    case CLI_OPTION_MAX_SLOWDOWN:
+        return take_decimal(option, text, 1, &o->policy.max_slowdown);
+    case CLI_OPTION_DETERMINISTIC:
+        o->policy.deterministic = true;
+        return CLI_DONE;
+    case CLI_OPTION_WHY_NOT:
+        o->why_not = text;
+        return CLI_DONE;
+    default:
+        return CLI_FAILED;
+    }
+}
+
+static int take(cli_options *o, cli_option option, const char *text)
+{
+    switch (option) {
+    case CLI_OPTION_M:
+        o->m_count = 1;
+        return take_integer(option, text, 1, INT32_MAX, &o->m[0]);
+    case CLI_OPTION_M_LIST:
+        return take_m_list(o, text);
+    case CLI_OPTION_N:
+        return take_integer(option, text, 1, INT32_MAX, &o->n);
+    case CLI_OPTION_K:
+        return take_integer(option, text, 0, INT32_MAX, &o->k);
+    case CLI_OPTION_X:
+        return take_format(option, text, &o->x);
+    case CLI_OPTION_W:
+        o->w_count = 1;
+        return take_format(option, text, &o->w[0]);
+    case CLI_OPTION_W_LIST:
+        return take_format_list(o, text);
+    case CLI_OPTION_Y:
+        return take_format(option, text, &o->y);
+    case CLI_OPTION_EXPERTS:
+        return take_small(option, text, INT32_MAX, &o->experts);
+    case CLI_OPTION_TOP_K:
+        return take_small(option, text, INT32_MAX, &o->top_k);
+    case CLI_OPTION_EPILOGUE:
+        return take_epilogue(o, text);
+    case CLI_OPTION_LIMIT:
+        return take_integer(option, text, 1, INT32_MAX, &o->limit);
+    case CLI_OPTION_THREADS:
+        return take_small(option, text, 4096, &o->threads);
+    case CLI_OPTION_AGAIN:
+        o->again = true;
+        return CLI_DONE;
+    case CLI_OPTION_TIMEOUT:
+        return take_decimal(option, text, 0.1, &o->timeout);
+    case CLI_OPTION_OVERHEAD:
+        o->overhead = true;
+        return CLI_DONE;
+    case CLI_OPTION_MEASURE:
+        o->measure = true;
+        return CLI_DONE;
+    case CLI_OPTION_JSON:
+        o->json = true;
+        return CLI_DONE;
+    case CLI_OPTION_HELP:
+        o->help = true;
+        return CLI_DONE;
+    default:
+        return take_wish(o, option, text);
+    }
+}
+
+static int unknown_option(const cli_command *command, const char *text)
+{
+    const char *names[CLI_OPTION_COUNT];
+    char near[128], bare[64];
+    int count = 0;
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(text, "="), text);
+    for (int i = 0; i < CLI_OPTION_COUNT; i++)
+        if (command->options >> i & 1)
+            names[count++] = rows[i].name;
+    suggestion(bare + strspn(bare, "-"), names, count, near, sizeof near);
+    return cli_fail(CLI_BAD_INPUT, "%s: unknown option %s%s; `gemmux %s --help` lists them",
+                    command->name, bare, near, command->name);
+}
+
+/* What getopt_long disliked: `shown` is the word it stood at. */
+static int bad_option(const cli_command *command, int found, const char *shown, int option)
+{
+    if (found == ':')
+        return cli_fail(CLI_BAD_INPUT, "%s: --%s needs a value: %s", command->name,
+                        rows[option].name, rows[option].help);
+    const char *equals = strchr(shown, '=');
+    for (int i = 0; i < CLI_OPTION_COUNT; i++)
+        if (equals && command->options >> i & 1 && !rows[i].argument &&
+            !strncmp(shown + 2, rows[i].name, (size_t)(equals - shown) - 2) &&
+            strlen(rows[i].name) == (size_t)(equals - shown) - 2)
+            return cli_fail(CLI_BAD_INPUT, "%s: --%s takes no value", command->name, rows[i].name);
+    return unknown_option(command, shown);
+}
+
+int cli_parse(const cli_command *command, int argc, char **argv, cli_options *o)
+{
+    struct option known[CLI_OPTION_COUNT + 1] = {0};
+    int count = 0, found, code;
+    for (int i = 0; i < CLI_OPTION_COUNT; i++)
+        if (command->options >> i & 1)
+            known[count++] = (struct option){
+                rows[i].name, rows[i].argument ? required_argument : no_argument, NULL, 256 + i};
+    *o = (cli_options){.liberties = GEMMUX_LIBERTIES_DEFAULT, .timeout = 60};
+    opterr = 0;
+    optind = 1;
+    for (;;) {
+        int at = optind;
+        found = getopt_long(argc, argv, "-:h", known, NULL);
+        if (found < 0)
+            break;
+        if (found == 1) {
+            if (o->argument_count == CLI_MAX_ARGUMENTS)
+                return cli_fail(CLI_BAD_INPUT, "%s: too many arguments", command->name);
+            o->arguments[o->argument_count++] = optarg;
+            continue;
+        }
+        if (found == 'h')
+            found = 256 + CLI_OPTION_HELP;
+        if (found < 256)
+            return bad_option(command, found, argv[at], optopt - 256);
+        o->given |= UINT32_C(1) << (found - 256);
+        code = take(o, (cli_option)(found - 256), optarg);
+        if (code)
+            return code;
+    }
+    for (; optind < argc && o->argument_count < CLI_MAX_ARGUMENTS; optind++) /* after "--" */
+        o->arguments[o->argument_count++] = argv[optind];
+    return CLI_DONE;
+}
+
+/* -------------------------------------------------------------------------- problem, machine -- */
+
+int cli_problem(const cli_options *o, gemmux_problem *problem)
+{
+    static const cli_option needed[] = {CLI_OPTION_N, CLI_OPTION_K, CLI_OPTION_X, CLI_OPTION_W,
+                                        CLI_OPTION_Y};
+    const char *op = o->argument_count ? o->arguments[0] : NULL;
+    if (!op)
+        return cli_fail(CLI_BAD_INPUT, "which operation? matmul, linear or moe");
+    if (o->argument_count > 1)
+        return cli_fail(CLI_BAD_INPUT, "one operation at a time: \"%s\" is too many",
+                        o->arguments[1]);
+    *problem = (gemmux_problem){.op = (uint8_t)gemmux_op_parse(op)};
+    if (!problem->op)
+        return cli_fail(CLI_BAD_INPUT, "\"%s\" is no operation; matmul, linear or moe", op);
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
+        if (!(o->given >> needed[i] & 1))
+            return cli_fail(CLI_BAD_INPUT, "--%s %s is missing: %s", rows[needed[i]].name,
+                            rows[needed[i]].argument, rows[needed[i]].help);
+    if (!o->m_count)
+        return cli_fail(CLI_BAD_INPUT, "--m M is missing: %s", rows[CLI_OPTION_M].help);
+    if (problem->op == GEMMUX_MOE && !(o->experts && o->top_k))
+        return cli_fail(CLI_BAD_INPUT, "moe needs --experts E and --top-k T");
+    problem->m = o->m[0];
+    problem->n = o->n;
+    problem->k = o->k;
+    problem->x = o->x;
+    problem->w = o->w[0];
+    problem->y = o->y;
+    problem->experts = o->experts;
+    problem->top_k = o->top_k;
+    problem->epilogue = o->epilogue;
+    problem->liberties = o->liberties;
+    gemmux_error error;
+    if (gemmux_problem_check(problem, &error))
+        return cli_fail_error(&error);
+    return CLI_DONE;
+}
+
+int cli_machine(const cli_options *o, gemmux_machine *machine)
+{
+    gemmux_error error;
+    if (gemmux_machine_find(o->device ? o->device : "cpu", machine, &error))
+        return cli_fail_error(&error);
+    return CLI_DONE;
+}
+
+int cli_machine_here(const cli_options *o, const char *verb, gemmux_machine *machine)
+{
+    int code = cli_machine(o, machine);
+    if (!code && machine->described)
+        return cli_fail(CLI_BAD_INPUT,
+                        "%s is a description of %s, which is not here to %s on; `gemmux select "
+                        "--device %s` decides for it",
+                        o->device, machine->name, verb, o->device);
+    return code;
+}

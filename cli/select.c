@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * gemmux select: one problem, one device, one policy: which kernel, and why no other.
+ */
+#include "cli.h"
+
+#include <string.h>
+
+static gemmux_trace trace; /* about 70 KiB */
+
+static void show_decision(const gemmux_problem *problem, const gemmux_machine *machine,
+                          const gemmux_decision *d)
+{
+    char text[256], arch[32], weights[32], workspace[32], time[32];
+    cli_print(CLI_BOLD, "%s\n", gemmux_problem_text(problem, text, sizeof text));
+    cli_print(CLI_PLAIN, "on %s (%s)\n\n", machine->name,
+              gemmux_machine_arch(machine, arch, sizeof arch));
+    if (!d->kernel) {
+        cli_print(CLI_BAD, "no kernel under this policy\n\n");
+        return;
+    }
+    cli_print(CLI_GOOD, "%s", gemmux_kernel_name(d->kernel));
+    cli_print(CLI_PLAIN, " on %s: %s, %s, packing %s\n", cli_device_of(d, machine),
+              gemmux_path_name((gemmux_path)d->path), d->lossless ? "lossless" : "lossy",
+              d->packing);
+    if (d->liberties)
+        cli_print(CLI_PLAIN, "  liberties: %s\n", cli_liberties(d->liberties, text, sizeof text));
+    snprintf(text, sizeof text, "%s us predicted (%s), bound by %s, %s of weights, %s of workspace",
+             cli_number(d->predicted_us, time, sizeof time),
+             d->measured ? "from a measurement" : "an estimate",
+             gemmux_bound_name((gemmux_bound)d->bound),
+             cli_bytes(d->weight_bytes, weights, sizeof weights),
+             cli_bytes(d->workspace_bytes, workspace, sizeof workspace));
+    cli_wrap(CLI_PLAIN, 2, text);
+    putchar('\n');
+}
+
+/* The first reason, and how many more there are. */
+static const char *first_reason(const gemmux_verdict *v, const gemmux_problem *problem,
+                                const gemmux_machine *machine, char *buffer, size_t size)
+{
+    size_t name = strlen(gemmux_kernel_name(v->kernel)) + 1; /* the sentence begins with it */
+    char text[512];
+    buffer[0] = 0;
+    if (!v->reason_count)
+        return buffer;
+    const gemmux_reason *r = &trace.reasons[v->reason_first];
+    gemmux_reason_text(r, v->kernel, problem, machine, text, sizeof text);
+    snprintf(buffer, size, "%s: %s", gemmux_stage_name((gemmux_stage)r->stage),
+             strlen(text) > name ? text + name : text);
+    if (v->reason_count > 1)
+        snprintf(buffer + strlen(buffer), size - strlen(buffer), " (and %d more)",
+                 v->reason_count - 1);
+    return buffer;
+}
+
+static void show_verdicts(const gemmux_problem *problem, const gemmux_machine *machine)
+{
+    static const cli_column columns[] = {{"KERNEL", false, false},
+                                         {"VERDICT", false, false},
+                                         {"PREDICTED us", true, false},
+                                         {"WHY", false, true}};
+    static const struct {
+        const char *name;
+        cli_style style;
+    } verdicts[] = {[GEMMUX_REJECTED] = {"rejected", CLI_BAD},
+                    [GEMMUX_ELIGIBLE] = {"eligible", CLI_WARN},
+                    [GEMMUX_CHOSEN] = {"chosen", CLI_GOOD}};
+    cli_table *table = cli_table_new(columns, 4);
+    for (int kind = GEMMUX_CHOSEN; kind >= GEMMUX_REJECTED; kind--)
+        for (int i = 0; i < trace.verdict_count; i++) {
+            const gemmux_verdict *v = &trace.verdicts[i];
+            char why[640], time[32];
+            if (v->kind != kind)
+                continue;
+            cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_name(v->kernel));
+            cli_cell(table, verdicts[kind].style, "%s", verdicts[kind].name);
+            if (kind == GEMMUX_REJECTED)
+                cli_cell(table, CLI_PLAIN, "-");
+            else
+                cli_cell(table, CLI_PLAIN, "%s",
+                         cli_number(v->decision.predicted_us, time, sizeof time));
+            if (kind == GEMMUX_REJECTED)
+                first_reason(v, problem, machine, why, sizeof why);
+            else
+                snprintf(why, sizeof why, "%s", kind == GEMMUX_CHOSEN ? "" : "slower");
+            cli_cell(table, CLI_PLAIN, "%s", why);
+        }
+    cli_table_print(table);
+}
+
+/* ----------------------------------------------------------------------------------- why not -- */
+
+typedef struct answer {
+    const gemmux_verdict *verdict;
+    gemmux_change changes[GEMMUX_MAX_CHANGES];
+    int change_count;
+    gemmux_decision then;
+    bool helps; /* the changes together make it eligible */
+    gemmux_error error;
+} answer;
+
+static int answer_why_not(const cli_options *options, const gemmux_problem *problem,
+                          const gemmux_machine *machine, answer *a)
+{
+    const gemmux_kernel *kernel;
+    int code = cli_kernel(machine, options->why_not, &kernel);
+    if (code)
+        return code;
+    for (int i = 0; i < trace.verdict_count; i++)
+        if (trace.verdicts[i].kernel == kernel)
+            a->verdict = &trace.verdicts[i];
+    if (a->verdict->kind == GEMMUX_REJECTED)
+        a->helps = gemmux_counterfactual(problem, machine, &options->policy, kernel, a->changes,
+                                         &a->change_count, &a->then, &a->error) == GEMMUX_OK;
+    return CLI_DONE;
+}
+
+static void show_reasons(const answer *a, const gemmux_problem *problem,
+                         const gemmux_machine *machine)
+{
+    const gemmux_verdict *v = a->verdict;
+    for (int i = 0; i < v->reason_count; i++) {
+        const gemmux_reason *r = &trace.reasons[v->reason_first + i];
+        char text[1024], line[1200];
+        cli_print(CLI_BAD, "%s", gemmux_stage_name((gemmux_stage)r->stage));
+        cli_print(CLI_DIM, "  %s\n", gemmux_reason_code(r));
+        cli_wrap(CLI_PLAIN, 4,
+                 gemmux_reason_text(r, v->kernel, problem, machine, text, sizeof text));
+        snprintf(line, sizeof line, "need: %s",
+                 gemmux_reason_need(r, v->kernel, problem, machine, text, sizeof text));
+        if (*text)
+            cli_wrap(CLI_DIM, 4, line);
+        snprintf(line, sizeof line, "have: %s",
+                 gemmux_reason_have(r, v->kernel, problem, machine, text, sizeof text));
+        if (*text)
+            cli_wrap(CLI_DIM, 4, line);
+    }
+}
+
+static void show_why_not(const answer *a, const gemmux_problem *problem,
+                         const gemmux_machine *machine, const gemmux_decision *chosen)
+{
+    const gemmux_verdict *v = a->verdict;
+    const char *name = gemmux_kernel_name(v->kernel);
+    char text[256], time[32], other[32];
+    cli_print(CLI_BOLD, "%s for %s\n", name, gemmux_problem_text(problem, text, sizeof text));
+    if (v->kind == GEMMUX_CHOSEN) {
+        cli_print(CLI_GOOD, "it is the one that is chosen, %s us predicted\n",
+                  cli_number(v->decision.predicted_us, time, sizeof time));
+        return;
+    }
+    if (v->kind == GEMMUX_ELIGIBLE) {
+        cli_print(CLI_WARN, "eligible");
+        cli_print(CLI_PLAIN, ", but %s us predicted, and %s takes %s us\n",
+                  cli_number(v->decision.predicted_us, time, sizeof time),
+                  gemmux_kernel_name(chosen->kernel),
+                  cli_number(chosen->predicted_us, other, sizeof other));
+        return;
+    }
+    cli_print(CLI_BAD, "rejected");
+    cli_print(CLI_PLAIN, ", %d failing check%s on %s\n\n", v->reason_count,
+              v->reason_count == 1 ? "" : "s", machine->name);
+    show_reasons(a, problem, machine);
+    cli_print(CLI_BOLD, "\n%s\n", a->helps ? "What it would take" : "Nothing makes it eligible");
+    for (int i = 0; i < a->change_count; i++) {
+        char change[256];
+        snprintf(change, sizeof change, "%s: %s",
+                 gemmux_power_name((gemmux_power)a->changes[i].power), a->changes[i].text);
+        cli_wrap(CLI_PLAIN, 4, change);
+    }
+    if (a->helps)
+        cli_print(CLI_PLAIN, "    then: %s us predicted, %s\n",
+                  cli_number(a->then.predicted_us, time, sizeof time),
+                  gemmux_path_name((gemmux_path)a->then.path));
+    else
+        cli_wrap(CLI_PLAIN, 4, a->error.text);
+}
+
+static json_t *json_why_not(const answer *a, const gemmux_machine *machine)
+{
+    json_t *changes = json_array();
+    for (int i = 0; i < a->change_count; i++)
+        json_array_append_new(changes,
+                              json_pack("{s:s, s:s}", "power",
+                                        gemmux_power_name((gemmux_power)a->changes[i].power),
+                                        "text", a->changes[i].text));
+    return json_pack("{s:s, s:b, s:o, s:o}", "kernel", gemmux_kernel_name(a->verdict->kernel),
+                     "helps", a->helps, "changes", changes, "then",
+                     a->helps ? cli_json_decision(&a->then, machine) : json_null());
+}
+
+/* ----------------------------------------------------------------------------------- command -- */
+
+static int run(cli_options *options)
+{
+    gemmux_problem problem;
+    gemmux_machine machine;
+    gemmux_decision decision;
+    gemmux_error error = {0};
+    answer a = {0};
+    int code = cli_problem(options, &problem);
+    if (!code)
+        code = cli_machine(options, &machine);
+    if (code)
+        return code;
+    gemmux_status status =
+        gemmux_select(&problem, &machine, &options->policy, &decision, &trace, &error);
+    if (status && status != GEMMUX_ERROR_NO_KERNEL)
+        return cli_fail_error(&error);
+    if (options->why_not) {
+        code = answer_why_not(options, &problem, &machine, &a);
+        if (code)
+            return code;
+    }
+    if (options->json) {
+        json_t *document = json_pack("{s:o, s:o, s:o, s:o}", "problem", cli_json_problem(&problem),
+                                     "device", cli_json_machine(&machine), "decision",
+                                     cli_json_decision(&decision, &machine), "verdicts",
+                                     cli_json_verdicts(&trace, &problem, &machine));
+        if (options->why_not)
+            json_object_set_new(document, "why_not", json_why_not(&a, &machine));
+        cli_json_print(document);
+    } else if (options->why_not) {
+        show_why_not(&a, &problem, &machine, &decision);
+    } else {
+        show_decision(&problem, &machine, &decision);
+        show_verdicts(&problem, &machine);
+    }
+    if (status)
+        cli_note("%s", error.text);
+    return cli_exit_code(status);
+}
+
+const cli_command cli_select = {
+    .name = "select",
+    .arguments = "OP --m M --n N --k K --x FMT --w FMT --y FMT",
+    .summary = "choose a kernel for one product and say why no other",
+    .details = "OP is matmul, linear or moe (which needs --experts and --top-k).\n"
+               "FMT: f32 f16 bf16 e4m3 e5m2 mxfp8 mxfp4 nvfp4 int8 int4 nf4, with the scaling\n"
+               "after a colon where it is not the default: e4m3:row, e4m3:block128, int8:tensor,\n"
+               "int4:g32, int4:row:zero.\n"
+               "--allow adds to unordered-sums and flush-subnormals, which are allowed anyway;\n"
+               "\"none\" takes those away.\n\n"
+               "  gemmux select linear --m 1 --n 4096 --k 4096 --x bf16 --w mxfp4 --y bf16 \\\n"
+               "    --device b200",
+    .options =
+        CLI_BIT(M) | CLI_PROBLEM | CLI_POLICY | CLI_BIT(WHY_NOT) | CLI_BIT(JSON) | CLI_BIT(HELP),
+    .run = run,
+};
