@@ -64,17 +64,18 @@ static double select_us(const gemmux_machine *machine, gemmux_trace *trace, long
     gemmux_decision decision;
     int count = make_problems(problems, 64);
 
-    long before = allocation_count;
+    *allocated = 0;
     for (int p = 0; p < count; p++) {
         for (int r = 0; r < REPEATS; r++) {
+            long before = allocation_count;
             double start = now_us();
             for (int b = 0; b < BATCH; b++)
                 gemmux_select(&problems[p], machine, NULL, &decision, trace, NULL);
             times[r] = (now_us() - start) / BATCH;
+            *allocated += allocation_count - before;
         }
         medians[p] = median(times, REPEATS);
     }
-    *allocated = allocation_count - before;
     return median(medians, count);
 }
 
