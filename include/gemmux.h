@@ -742,6 +742,69 @@ GEMMUX_API gemmux_status gemmux_model_load(const gemmux_model *model, int index,
 /* Tells the system that the layer's pages are not needed for now. */
 GEMMUX_API void gemmux_model_release(const gemmux_model *model, int index);
 
+/* ----------------------------------------------------------------------------------- forecast --
+ */
+
+/* What a model's memory and steps depend on besides its layers; zero where it is not stated. */
+typedef struct gemmux_model_facts {
+    int32_t blocks;        /* transformer blocks, each with a cache of its own */
+    int32_t window_blocks; /* of those, blocks whose attention sees `window` tokens only */
+    int64_t window;
+    int64_t kv_elements; /* cached numbers a token and block: 2 * kv heads * head size, or the
+                            latent's width where keys and values are compressed into one (MLA) */
+    int64_t hidden, vocab, max_context;
+    int64_t other_bytes; /* stored bytes that no layer accounts for: norms, small vectors */
+} gemmux_model_facts;
+
+/* How the model will be used. Zero fields take the default in parentheses. */
+typedef struct gemmux_workload {
+    int64_t batch;       /* sequences at once (1) */
+    int64_t context;     /* tokens a sequence reaches (4096, at most the model's own maximum) */
+    int64_t chunk;       /* tokens that prefill multiplies at once (2048) */
+    bool no_cache;       /* no KV cache: every step runs whole sequences */
+    bool load_in_4bit;   /* float weights become nf4; already quantised ones stay */
+    gemmux_format dtype; /* id 0: auto, weights stay as stored; else all weights in it */
+    int32_t tp;          /* devices that share every layer (1) */
+} gemmux_workload;
+
+/* One kind of layer: all layers of one group, shape and format. */
+typedef struct gemmux_kind {
+    const gemmux_layer *layer; /* the first of its kind */
+    int32_t count;
+    gemmux_problem problem; /* as one device runs it; m is the largest of the workload */
+    gemmux_range ranges[GEMMUX_MAX_RANGES];
+    int range_count;
+    gemmux_decision decode, prefill;
+    int64_t decode_m, prefill_m;
+    int64_t stored_bytes; /* all of this kind, in the file */
+    int64_t held_bytes;   /* all of this kind on one device, as packed */
+    char note[200];       /* what was changed or could not be split, and why; "" when nothing */
+    bool broken;          /* no kernel, or the split breaks a group: note says which */
+} gemmux_kind;
+
+typedef struct gemmux_forecast {
+    int kind_count;
+    int64_t stored_bytes;    /* the checkpoint */
+    int64_t weight_bytes;    /* on one device, as packed; embeddings and norms included */
+    int64_t workspace_bytes; /* the largest of any layer */
+    int64_t kv_bytes;        /* bf16 cache at full context */
+    int64_t repack_bytes;    /* beside the packed weights while the last layer is packed */
+    int64_t total_bytes;     /* weights + workspace + cache */
+    int64_t peak_bytes;      /* the larger of total and weights + repack */
+    int64_t memory_bytes;    /* of the device; 0: unknown */
+    bool fits;
+    double decode_us, prefill_us; /* products of one decode step, and of prefilling the batch */
+} gemmux_forecast;
+
+/* Groups layers into kinds and plans each. kinds has room for max_kinds; pure but for its stack.
+ * GEMMUX_ERROR_MEMORY when there are more kinds than room. */
+GEMMUX_API gemmux_status gemmux_forecast_model(
+    const gemmux_layer *const *layers, int layer_count, const gemmux_model_facts *facts,
+    const gemmux_machine *machine, const gemmux_policy *policy, const gemmux_workload *workload,
+    gemmux_kind *kinds, int max_kinds, gemmux_forecast *forecast, gemmux_error *error);
+/* Facts from config.json or GGUF metadata. */
+GEMMUX_API void gemmux_model_get_facts(const gemmux_model *model, gemmux_model_facts *facts);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#undef gemmux_fail
 gemmux_status gemmux_fail(gemmux_error *error, gemmux_status status, const char *format, ...)
 {
     if (error) {

@@ -12,6 +12,9 @@
  * `return gemmux_fail(error, GEMMUX_ERROR_INPUT, "...")`. */
 gemmux_status gemmux_fail(gemmux_error *error, gemmux_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__ /* which cannot see in error.c that the status comes back */
+#    define gemmux_fail(error, status, ...) (gemmux_fail(error, status, __VA_ARGS__), (status))
+#endif
 
 /* a * b and a + b into *out; false on signed 64-bit overflow or a negative operand. */
 bool gemmux_mul_size(int64_t a, int64_t b, int64_t *out);

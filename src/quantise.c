@@ -282,7 +282,8 @@ gemmux_status gemmux_quantise(const float *src, int64_t count, int64_t rows, int
                                   .cols = cols,
                                   .row_bytes = gemmux_row_bytes(format, cols)};
     gemmux_status status = allocate(out, error);
-    source from = {.values = src, .rows = rows, .cols = cols};
+    static const float nothing; /* offsets of NULL, even of 0, are undefined */
+    source from = {.values = src ? src : &nothing, .rows = rows, .cols = cols};
     if (!status && !format.scaling)
         encode_plain(&from, out);
     for (int64_t matrix = 0; !status && format.scaling && matrix < count; matrix++)

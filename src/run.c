@@ -187,15 +187,12 @@ static gemmux_status run_cpu(const gemmux_plan *plan, const gemmux_kernel *kerne
                              const gemmux_args *args, gemmux_call *call, gemmux_error *error)
 {
     const gemmux_problem *p = call->problem;
-    gemmux_group whole = {.row_count = (int32_t)p->m};
     char *at = plan->workspace;
     bool scatter = p->epilogue & GEMMUX_EPILOGUE_SCATTER;
     if (plan->k_order) {
         void *columns = take(&at, plan->gather_bytes);
         reorder_columns(plan, &call->x, columns);
     }
-    call->groups = &whole;
-    call->group_count = 1;
     if (p->op == GEMMUX_MOE) {
         gemmux_status status = sort_rows(p, args->expert_ids, call, &at, error);
         if (status)
@@ -239,6 +236,7 @@ gemmux_status gemmux_run(const gemmux_plan *plan, const gemmux_args *args, gemmu
         return status;
 
     int64_t dense = gemmux_row_bytes(now.y, y_columns(&now));
+    gemmux_group whole = {.row_count = (int32_t)now.m}; /* a moe's rows are sorted into others */
     gemmux_call call = {
         .problem = &now,
         .form = decision->form,
@@ -248,6 +246,8 @@ gemmux_status gemmux_run(const gemmux_plan *plan, const gemmux_args *args, gemmu
         .y = args->y,
         .y_row_bytes = args->y_row_bytes ? args->y_row_bytes : dense,
         .y_format = now.y,
+        .groups = &whole,
+        .group_count = 1,
         .expert_ids = args->expert_ids,
         .expert_weights = args->expert_weights,
         .threads = plan->threads,

@@ -3,6 +3,7 @@
  * The CPU probe: what it says must agree with the system's own account of the machine, and limits
  * set by cgroups must count. */
 #include "probe/probe.h"
+#include "probe/spin.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,6 +213,69 @@ static void cores_follow_the_affinity(void **state)
     assert_int_equal(machine.cores, 1);
 }
 
+/* Every level that this CPU has, not only the one it would use. */
+static void spins_count_and_reads_read_at_every_level(void **state)
+{
+    (void)state;
+    static const uint32_t levels[] = {
+        GEMMUX_ISA_SSE2 | GEMMUX_ISA_NEON,
+        GEMMUX_ISA_AVX2 | GEMMUX_ISA_DOTPROD,
+        GEMMUX_ISA_AVXVNNI | GEMMUX_ISA_I8MM | GEMMUX_ISA_BF16,
+        GEMMUX_ISA_AVX512,
+        GEMMUX_ISA_AVX512BF16 | GEMMUX_ISA_AVX512VNNI,
+        GEMMUX_ISA_AVX512FP16,
+        GEMMUX_ISA_AMXBF16 | GEMMUX_ISA_AMXINT8,
+    };
+    gemmux_machine machine;
+    gemmux_machine_probe_cpu(&machine, NULL);
+    enum { LINES = 7 };
+    unsigned char *lines = aligned_alloc(64, LINES * 64);
+    assert_non_null(lines);
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        uint32_t isa = gemmux_isa_closure(levels[i]) & machine.isa;
+        for (int math = 0; math < GEMMUX_MATH_COUNT; math++) {
+            gemmux_spin *spin = gemmux_spin_of((gemmux_math)math, isa);
+            if (spin)
+                assert_true(spin(3) > 0 && spin(6) == 2 * spin(3));
+        }
+        assert_non_null(gemmux_spin_of(GEMMUX_MATH_F32, isa));
+        gemmux_read *reader = gemmux_read_of(isa);
+        memset(lines, 3, LINES * 64);
+        uint64_t before = reader(lines, LINES);
+        for (int byte = 0; byte < LINES * 64; byte++) {
+            lines[byte] ^= 16;
+            assert_true(reader(lines, LINES) != before);
+            lines[byte] ^= 16;
+        }
+    }
+    free(lines);
+}
+
+static void measuring_replaces_the_estimates(void **state)
+{
+    (void)state;
+    gemmux_machine machine, before;
+    gemmux_error error = {GEMMUX_OK, ""};
+    gemmux_machine_probe_cpu(&machine, NULL);
+    before = machine;
+    assert_int_equal(gemmux_machine_measure(&machine, 1, &error), GEMMUX_OK);
+    assert_true(machine.bandwidth != before.bandwidth);
+    for (int math = 0; math < GEMMUX_MATH_COUNT; math++) {
+        assert_true(machine.peak[math] != before.peak[math]);
+        assert_true(isfinite(machine.peak[math]) && machine.peak[math] > 1e8);
+    }
+    assert_true(isfinite(machine.bandwidth) && machine.bandwidth > 1e8);
+    /* Nothing else may change. */
+    machine.bandwidth = before.bandwidth;
+    memcpy(machine.peak, before.peak, sizeof machine.peak);
+    assert_memory_equal(&machine, &before, sizeof machine);
+
+    assert_int_equal(gemmux_machine_measure(&machine, 3, &error), GEMMUX_OK);
+    assert_int_equal(gemmux_machine_measure(&machine, -1, &error), GEMMUX_ERROR_ARGUMENT);
+    machine.described = true;
+    assert_int_equal(gemmux_machine_measure(&machine, 1, &error), GEMMUX_ERROR_ARGUMENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +287,8 @@ int main(void)
         cmocka_unit_test(isa_agrees_with_the_system),
         cmocka_unit_test(facts_make_sense),
         cmocka_unit_test(cores_follow_the_affinity),
+        cmocka_unit_test(spins_count_and_reads_read_at_every_level),
+        cmocka_unit_test(measuring_replaces_the_estimates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

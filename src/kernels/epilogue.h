@@ -52,6 +52,7 @@ static inline void gemmux_finish_row(const gemmux_call *call, int32_t expert, in
         float alpha = problem->swiglu_alpha > 0 ? problem->swiglu_alpha : 1.702f;
         float limit = problem->swiglu_limit > 0 ? problem->swiglu_limit : 7.0f;
         for (int64_t i = 0; i < count / 2; i++)
+            // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): the kernel filled all of sums
             sums[i] = gemmux_swiglu(sums[2 * i], sums[2 * i + 1], alpha, limit);
         first /= 2;
         count /= 2;

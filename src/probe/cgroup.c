@@ -45,13 +45,13 @@ static double read_number(const char *group, const char *name)
 static double read_cpu_max(const char *group)
 {
     char path[PATH_MAX], line[64];
-    double quota, period;
+    char *after;
     if (snprintf(path, sizeof path, "%s/cpu.max", group) >= (int)sizeof path ||
-        !gemmux_probe_line(path, line, sizeof line) ||
-        sscanf(line, "%lf %lf", &quota, &period) != 2 || period <= 0) {
+        !gemmux_probe_line(path, line, sizeof line))
         return 0;
-    }
-    return quota / period;
+    double quota = strtod(line, &after); /* 0 for "max" */
+    double period = strtod(after, NULL);
+    return quota > 0 && period > 0 ? quota / period : 0;
 }
 
 static void read_group(const char *group, double *processors, double *bytes)

@@ -203,7 +203,7 @@ static bool read_cubin(const gemmux_bytes *bytes, gemmux_gpu_scan *scan)
     if (!gemmux_bytes_read(bytes, 0, h, sizeof h) || memcmp(h,
                                                             "\x7f"
                                                             "ELF\2\1\1",
-                                                            7))
+                                                            7) != 0)
         return false;
     if ((h[18] | h[19] << 8) != 190)
         return false;
