@@ -6,7 +6,8 @@ _gemmux()
     local commands="probe kernels select run check bench"
     local formats="f32 f16 bf16 e4m3 e4m3:row e4m3:block128 e5m2 mxfp8 mxfp4 nvfp4 int8
                    int8:tensor int4 int4:g32 int4:g64 int4:row nf4"
-    local policy="--device --only --deny --allow --max-memory --deterministic --json"
+    local policy="--device --only --deny --allow --max-memory --max-slowdown
+                  --deterministic --json"
     local command=${COMP_WORDS[1]}
     COMPREPLY=()
     compopt +o default 2>/dev/null
@@ -23,8 +24,12 @@ _gemmux()
         return
         ;;
     --allow)
-        COMPREPLY=($(compgen -W "tf32 quantised-x rounded-w rounded-x narrow-sums unordered
-                                 flush-subnormals" -- "$word"))
+        COMPREPLY=($(compgen -W "tf32 quantised-x rounded-w rounded-x narrow-sums unordered-sums
+                                 flush-subnormals all none" -- "$word"))
+        return
+        ;;
+    --epilogue)
+        COMPREPLY=($(compgen -W "bias swiglu gather scatter" -- "$word"))
         return
         ;;
     --device)
@@ -35,8 +40,8 @@ _gemmux()
     case $word in
     -*)
         case $command in
-        select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --why-not
-                                         $policy" -- "$word")) ;;
+        select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
+                                         --why-not $policy" -- "$word")) ;;
         run | check | bench) COMPREPLY=($(compgen -W "$policy" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
         esac

@@ -21,11 +21,13 @@ end
 for operand in x w y
     complete -c gemmux -n "__fish_seen_subcommand_from select bench" -l $operand -x -a "$formats"
 end
+complete -c gemmux -n "__fish_seen_subcommand_from select" -l epilogue -x -a "bias swiglu gather scatter"
 complete -c gemmux -n "__fish_seen_subcommand_from select" -l why-not -x -d "why not this kernel"
 complete -c gemmux -n "$routing" -l device -r -d "decide for this device"
 complete -c gemmux -n "$routing" -l only -x -d "only these kernels"
 complete -c gemmux -n "$routing" -l deny -x -d "not these kernels"
-complete -c gemmux -n "$routing" -l allow -x -a "tf32 quantised-x rounded-w rounded-x narrow-sums unordered flush-subnormals"
+complete -c gemmux -n "$routing" -l allow -x -a "tf32 quantised-x rounded-w rounded-x narrow-sums unordered-sums flush-subnormals all none"
 complete -c gemmux -n "$routing" -l max-memory -x -d "limit packed weights and workspace"
+complete -c gemmux -n "$routing" -l max-slowdown -x -d "against the best kernel for this device"
 complete -c gemmux -n "$routing" -l deterministic -d "same bits in every run"
 complete -c gemmux -l json -d "one JSON document"

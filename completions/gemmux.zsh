@@ -10,8 +10,9 @@ _gemmux() {
         '--device[decide for this device]:device:_files -g "*.txt"'
         '--only[only these kernels]:glob:'
         '--deny[not these kernels]:glob:'
-        '*--allow[allow a liberty]:liberty:(tf32 quantised-x rounded-w rounded-x narrow-sums unordered flush-subnormals)'
+        '*--allow[allow a liberty]:liberty:(tf32 quantised-x rounded-w rounded-x narrow-sums unordered-sums flush-subnormals all none)'
         '--max-memory[limit packed weights and workspace]:bytes:'
+        '--max-slowdown[against the best kernel for this device]:factor:'
         '--deterministic[same bits in every run]'
         '--json[one JSON document]'
     )
@@ -21,6 +22,7 @@ _gemmux() {
         "--w[format of weights]:format:($formats)"
         "--y[format of the result]:format:($formats)"
         '--experts[experts]:E:' '--top-k[experts a token]:T:'
+        '--epilogue[around the product]:list:_values -s , epilogue bias swiglu gather scatter'
         '--why-not[why not this kernel]:kernel:'
     )
     if ((CURRENT == 2)); then

@@ -22,7 +22,7 @@ packing packings kernel parallel
 checkpoint
 kernels
 select ranges
-explain
+explain counterfactual forecast
 reference verify
 plan prepare
 run

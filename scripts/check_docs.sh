@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# check_docs.sh GEMMUX: the man page is clean, and man page, completions and command agree about
-# the subcommands; links between our documents lead somewhere.
+# check_docs.sh GEMMUX: the man page is clean; man page and completions know every subcommand and
+# option that the command's own help shows; the formats that are completed are formats; links
+# between our documents lead somewhere.
 set -u
 gemmux=$1
 bad=0
@@ -12,10 +13,25 @@ mandoc -Tlint -Wstyle docs/gemmux.1 || fail "docs/gemmux.1 has lint"
 commands=$("$gemmux" --help | awk '/^ +gemmux [a-z]+/ { print $2 }' | sort -u)
 [ -n "$commands" ] || fail "gemmux --help lists no commands"
 for command in $commands; do
-    grep -qE "^\.(It Cm|Ss|Nm gemmux) $command|^\.It Cm $command\b" docs/gemmux.1 || fail "gemmux.1 does not describe '$command'"
+    grep -qE "^\.It Cm $command\b" docs/gemmux.1 || fail "gemmux.1 does not describe '$command'"
     for shell in bash zsh fish; do
-        grep -qw -- "$command" completions/gemmux.$shell || fail "completions/gemmux.$shell lacks '$command'"
+        grep -qw -- "$command" completions/gemmux.$shell || fail "gemmux.$shell lacks '$command'"
     done
+    flags=$("$gemmux" "$command" --help | grep -oE '^ +--[a-z0-9-]+' | sed 's/^ *--//' | sort -u)
+    for flag in $flags; do
+        [ "$flag" = help ] && continue
+        grep -qE "Fl -$flag\b" docs/gemmux.1 || fail "gemmux.1 does not describe '$command --$flag'"
+        for shell in bash zsh; do
+            grep -qE -- "--$flag\b" completions/gemmux.$shell ||
+                fail "gemmux.$shell lacks '$command --$flag'"
+        done
+        grep -qwE -- "(-l|in|size|operand).* $flag" completions/gemmux.fish ||
+            fail "gemmux.fish lacks '$command --$flag'"
+    done
+done
+for format in $(sed -n '/local formats=/,/"$/p' completions/gemmux.bash | sed 's/.*="//; s/"//'); do
+    "$gemmux" select linear --m 1 --n 512 --k 512 --x bf16 --y bf16 --w "$format" >/dev/null 2>&1 ||
+        fail "completions/gemmux.bash completes '$format', which gemmux does not take"
 done
 bash -n completions/gemmux.bash || fail "completions/gemmux.bash does not parse"
 
