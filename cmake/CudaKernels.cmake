@@ -28,7 +28,8 @@ function(gemmux_cuda_kernels out_c out_built)
         endif()
     endif()
     if(built)
-        file(GLOB shared CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/*.cuh)
+        file(GLOB shared CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/*.cuh
+             ${CMAKE_SOURCE_DIR}/src/kernels/cuda_*.h ${CMAKE_SOURCE_DIR}/include/gemmux.h)
         foreach(file ${ARGN})
             get_filename_component(name ${file} NAME_WE)
             set(targets "")
@@ -46,7 +47,7 @@ function(gemmux_cuda_kernels out_c out_built)
                 OUTPUT ${fatbin}
                 COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
                 COMMAND ${GEMMUX_NVCC} -fatbin -std=c++17 -O3 --threads 2 -compress-mode=size
-                        ${targets} -I${CMAKE_SOURCE_DIR}/src/kernels -o ${fatbin} ${file}
+                        ${targets} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/src/kernels -o ${fatbin} ${file}
                 DEPENDS ${file} ${shared}
                 COMMENT "Device code of ${name}"
                 VERBATIM)

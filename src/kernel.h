@@ -69,7 +69,9 @@ typedef struct gemmux_group {
  * CPU: run.c has gathered columns (k_order), sorted rows into groups and, with SCATTER, made y an
  * f32 buffer that it reduces afterwards. So a CPU kernel multiplies groups, adds bias, applies
  * SWIGLU and stores in y_format; src/kernels/epilogue.h does the last three.
- * CUDA: x, y, ids are device pointers as the caller gave them; the kernel does everything.      */
+ * CUDA: x, y, ids are device pointers as the caller gave them, w, bias, w->plain.k_order and the
+ * workspace (zeroed once, at prepare) live on the device too; the kernel does everything. It may
+ * neither wait nor allocate, so that a run can be captured in a CUDA graph.                     */
 typedef struct gemmux_call {
     const gemmux_problem *problem; /* with the m of this call */
     uint8_t form;

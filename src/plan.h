@@ -7,6 +7,7 @@
 #define GEMMUX_PLAN_H
 
 #include "kernel.h"
+#include "prepare_cuda.h"
 
 #include <pthread.h>
 
@@ -20,7 +21,9 @@ struct gemmux_plan {
     void *states[GEMMUX_MAX_RANGES];
     int range_count;
     gemmux_threads *threads;
-    /* CPU: the workspace belongs to one run at a time; the lock makes others wait. */
+    gemmux_resident *resident; /* CUDA: what is on the device; the host keeps no copy */
+    /* The workspace belongs to one run at a time; the lock makes others wait. CUDA: it keeps the
+     * launches of one run together, and the stream orders the work. */
     pthread_mutex_t lock;
     void *workspace;
     int64_t workspace_bytes;

@@ -86,10 +86,28 @@ static gemmux_status copy_side_data(gemmux_plan *plan, const gemmux_weights *w, 
     return GEMMUX_OK;
 }
 
+/* CUDA: moves the packed weights to the device; the host's copy is released. */
+static gemmux_status make_resident(gemmux_plan *plan, gemmux_error *error)
+{
+    if (plan->machine.kind != GEMMUX_CUDA || plan->ranges[0].decision.kernel->device != GEMMUX_CUDA)
+        return GEMMUX_OK;
+    gemmux_status status =
+        gemmux_resident_upload(&plan->machine, &plan->packed, plan->bias, &plan->resident, error);
+    if (status)
+        return status;
+    gemmux_tensor geometry = plan->packed.plain;
+    geometry.codes = geometry.scales = geometry.zeros = NULL;
+    geometry.globals = NULL;
+    gemmux_packed_free(&plan->packed);
+    plan->packed.plain = geometry;
+    return GEMMUX_OK;
+}
+
 /* Lets each range's kernel make its handles. On failure *broken names the kernel. */
 static gemmux_status make_states(gemmux_plan *plan, const gemmux_kernel **broken,
                                  gemmux_error *error)
 {
+    const gemmux_packed *packed = plan->resident ? &plan->resident->packed : &plan->packed;
     for (int i = 0; i < plan->range_count; i++) {
         const gemmux_kernel *kernel = plan->ranges[i].decision.kernel;
         gemmux_problem problem = plan->problem;
@@ -97,7 +115,7 @@ static gemmux_status make_states(gemmux_plan *plan, const gemmux_kernel **broken
         if (!kernel->prepare)
             continue;
         gemmux_status status =
-            kernel->prepare(&problem, &plan->machine, &plan->packed, &plan->states[i], error);
+            kernel->prepare(&problem, &plan->machine, packed, &plan->states[i], error);
         if (status) {
             *broken = kernel;
             return status;
@@ -113,6 +131,8 @@ static void drop_states(gemmux_plan *plan)
             plan->ranges[i].decision.kernel->release(plan->states[i]);
         plan->states[i] = NULL;
     }
+    gemmux_resident_free(plan->resident);
+    plan->resident = NULL;
     gemmux_packed_free(&plan->packed);
 }
 
@@ -140,7 +160,11 @@ static gemmux_status settle(gemmux_plan *plan, const gemmux_policy *policy,
         if (status)
             return status;
         plan->packed.plain.k_order = plan->k_order;
-        status = make_states(plan, &broken, &first);
+        status = make_resident(plan, &first);
+        if (status)
+            broken = plan->ranges[0].decision.kernel;
+        else
+            status = make_states(plan, &broken, &first);
         if (!status)
             return GEMMUX_OK;
         drop_states(plan);
@@ -160,8 +184,8 @@ static gemmux_status make_workspace(gemmux_plan *plan, gemmux_error *error)
         if (plan->ranges[i].decision.workspace_bytes > plan->workspace_bytes)
             plan->workspace_bytes = plan->ranges[i].decision.workspace_bytes;
     plan->workspace_bytes = (plan->workspace_bytes + plan->gather_bytes + 127) / 64 * 64;
-    if (plan->machine.kind != GEMMUX_CPU)
-        return GEMMUX_OK; /* a GPU kernel keeps its workspace on the device, in its state */
+    if (plan->resident)
+        return gemmux_resident_workspace(plan->resident, plan->workspace_bytes, error);
     plan->workspace = aligned_alloc(64, (size_t)plan->workspace_bytes);
     if (!plan->workspace)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
@@ -227,6 +251,8 @@ int gemmux_plan_ranges(const gemmux_plan *plan, const gemmux_range **ranges)
 
 int64_t gemmux_plan_bytes(const gemmux_plan *plan)
 {
+    if (plan->resident)
+        return plan->resident->bytes;
     return plan->packed.bytes + (plan->workspace ? plan->workspace_bytes : 0);
 }
 

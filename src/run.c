@@ -254,11 +254,17 @@ gemmux_status gemmux_run(const gemmux_plan *plan, const gemmux_args *args, gemmu
         .state = plan->states[range],
         .stream = args->stream,
     };
-    if (decision->kernel->device != GEMMUX_CPU)
-        return decision->kernel->run(&call, error);
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&plan->lock;
     pthread_mutex_lock(lock);
-    status = run_cpu(plan, decision->kernel, args, &call, error);
+    if (plan->resident) {
+        call.w = &plan->resident->packed;
+        call.bias = plan->resident->bias;
+        call.workspace = plan->resident->workspace;
+        call.workspace_bytes = plan->workspace_bytes;
+        status = decision->kernel->run(&call, error);
+    } else {
+        status = run_cpu(plan, decision->kernel, args, &call, error);
+    }
     pthread_mutex_unlock(lock);
     return status;
 }

@@ -123,6 +123,11 @@ gemmux_status gemmux_cuda_fail(const gemmux_cuda *cuda, int result, const char *
                            : "");
 }
 
+int gemmux_cuda_index(const gemmux_machine *machine)
+{
+    return strncmp(machine->id, "cuda:", 5) == 0 ? atoi(machine->id + 5) : 0;
+}
+
 /* ------------------------------------------------------------------------------------ device -- */
 
 gemmux_status gemmux_cuda_device_open(gemmux_cuda_device *device, int ordinal, gemmux_error *error)

@@ -103,6 +103,9 @@ gemmux_status gemmux_cuda_fail(const gemmux_cuda *cuda, int result, const char *
 /* An error that ends every later call on the same device in this process. */
 bool gemmux_cuda_sticky(int result);
 
+/* The index in "cuda:N", which a probed machine carries as its id. */
+int gemmux_cuda_index(const gemmux_machine *machine);
+
 /* One device with its primary context, the one that the caller's streams belong to. */
 typedef struct gemmux_cuda_device {
     gemmux_cuda cuda;

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Uploads what a plan multiplies with.
+ */
+#include "prepare_cuda.h"
+
+#include "error.h"
+#include "format.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Out of device memory is a device error, not GEMMUX_ERROR_MEMORY: another kernel, whose packing
+ * is smaller, may still fit. */
+static gemmux_status allocate(gemmux_resident *r, int64_t bytes, const char *what,
+                              gemmux_cu_pointer *pointer, gemmux_error *error)
+{
+    const gemmux_cuda *cuda = &r->device.cuda;
+    size_t available = 0, total = 0;
+    char text[96];
+    if (r->block_count == (int)(sizeof r->blocks / sizeof r->blocks[0]))
+        return gemmux_fail(error, GEMMUX_ERROR_INTERNAL, "prepare: too many device blocks");
+    /* 16 bytes more, so that a vector load at the end of ragged data stays inside. */
+    int result = cuda->memory_allocate(pointer, (size_t)bytes + 16);
+    if (result == GEMMUX_CU_OUT_OF_MEMORY) {
+        cuda->memory_info(&available, &total);
+        return gemmux_fail(error, GEMMUX_ERROR_DEVICE,
+                           "prepare: cuda:%d has no room for %s of %" PRId64
+                           " bytes: %zu of its %zu bytes are free",
+                           r->device.ordinal, what, bytes, available, total);
+    }
+    if (result) {
+        snprintf(text, sizeof text, "prepare: allocating %s on cuda:%d", what, r->device.ordinal);
+        return gemmux_cuda_fail(cuda, result, text, error);
+    }
+    r->blocks[r->block_count++] = *pointer;
+    r->bytes += bytes;
+    return GEMMUX_OK;
+}
+
+/* A copy of `bytes` at `from` on the device; nothing for NULL. */
+static gemmux_status upload(gemmux_resident *r, const void *from, int64_t bytes, const char *what,
+                            void *out, gemmux_error *error)
+{
+    gemmux_cu_pointer pointer;
+    char text[96];
+    if (!from || bytes <= 0)
+        return GEMMUX_OK;
+    gemmux_status status = allocate(r, bytes, what, &pointer, error);
+    if (status)
+        return status;
+    int result = r->device.cuda.copy_to_device(pointer, from, (size_t)bytes);
+    if (result) {
+        snprintf(text, sizeof text, "prepare: copying %s to cuda:%d", what, r->device.ordinal);
+        return gemmux_cuda_fail(&r->device.cuda, result, text, error);
+    }
+    uintptr_t address = (uintptr_t)pointer;
+    memcpy(out, &address, sizeof address);
+    return GEMMUX_OK;
+}
+
+static gemmux_status upload_all(gemmux_resident *r, const gemmux_packed *host, const float *bias,
+                                gemmux_error *error)
+{
+    const gemmux_tensor *t = &host->plain;
+    gemmux_tensor *to = &r->packed.plain;
+    int64_t scales = t->count * gemmux_scale_count(t->format, t->rows, t->cols);
+    gemmux_status status =
+        upload(r, host->data, host->bytes, "the packed weights", &r->packed.data, error);
+    /* Packing "plain" borrows: the tensor's own arrays are what there is. */
+    if (!status)
+        status = upload(r, t->codes, t->count * t->rows * gemmux_row_stride(t), "the weights",
+                        &to->codes, error);
+    if (!status)
+        status = upload(r, t->scales, scales * gemmux_scale_bytes(t->format), "the scales",
+                        &to->scales, error);
+    if (!status)
+        status = upload(r, t->zeros, scales * gemmux_zero_bytes(t->format), "the zero points",
+                        &to->zeros, error);
+    if (!status)
+        status = upload(r, t->globals, t->count * 4, "the tensor scales", &to->globals, error);
+    if (!status)
+        status = upload(r, t->k_order, t->cols * 4, "k_order", &to->k_order, error);
+    if (!status)
+        status = upload(r, bias, t->count * t->rows * 4, "the bias", &r->bias, error);
+    return status;
+}
+
+gemmux_status gemmux_resident_upload(const gemmux_machine *machine, const gemmux_packed *host,
+                                     const float *bias, gemmux_resident **resident,
+                                     gemmux_error *error)
+{
+    *resident = NULL;
+    gemmux_resident *made = calloc(1, sizeof *made);
+    if (!made)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "prepare: out of memory");
+    gemmux_status status =
+        gemmux_cuda_device_open(&made->device, gemmux_cuda_index(machine), error);
+    if (!status)
+        status = gemmux_cuda_enter(&made->device, error);
+    if (status) {
+        gemmux_cuda_device_close(&made->device);
+        free(made);
+        return status;
+    }
+    made->packed = *host;
+    made->packed.data = NULL;
+    made->packed.plain.codes = made->packed.plain.scales = made->packed.plain.zeros = NULL;
+    made->packed.plain.globals = NULL;
+    made->packed.plain.k_order = NULL;
+    status = upload_all(made, host, bias, error);
+    gemmux_cuda_leave(&made->device);
+    if (status) {
+        gemmux_resident_free(made);
+        return status;
+    }
+    *resident = made;
+    return GEMMUX_OK;
+}
+
+gemmux_status gemmux_resident_workspace(gemmux_resident *r, int64_t bytes, gemmux_error *error)
+{
+    gemmux_cu_pointer pointer;
+    if (bytes <= 0)
+        return GEMMUX_OK;
+    gemmux_status status = gemmux_cuda_enter(&r->device, error);
+    if (status)
+        return status;
+    status = allocate(r, bytes, "the workspace", &pointer, error);
+    if (!status) {
+        int result = r->device.cuda.memory_set(pointer, 0, (size_t)bytes);
+        if (result)
+            status = gemmux_cuda_fail(&r->device.cuda, result,
+                                      "prepare: clearing the workspace on the device", error);
+        uintptr_t address = (uintptr_t)pointer;
+        memcpy(&r->workspace, &address, sizeof address);
+    }
+    gemmux_cuda_leave(&r->device);
+    return status;
+}
+
+void gemmux_resident_free(gemmux_resident *r)
+{
+    gemmux_error ignored;
+    if (!r)
+        return;
+    if (gemmux_cuda_enter(&r->device, &ignored) == GEMMUX_OK) {
+        for (int i = 0; i < r->block_count; i++)
+            r->device.cuda.memory_free(r->blocks[i]);
+        gemmux_cuda_leave(&r->device);
+    }
+    gemmux_cuda_device_close(&r->device);
+    free(r);
+}
