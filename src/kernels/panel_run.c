@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One product over packing panel16, for every instruction set: see panel_run.h.
+ */
+#include "panel_run.h"
+
+#include "epilogue.h"
+#include "error.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* Sizes that follow from problem and machine: what configure prices and prepare keeps. */
+typedef struct blocking {
+    gemmux_panel panel;
+    int64_t segment;           /* k that share a scale, or a part of them */
+    int64_t segments;          /* in all of k */
+    int64_t panel_k, stream_k; /* k decoded at once; multiples of segment, or all of k */
+    int64_t rows;              /* of c in scratch */
+    int64_t x_stride;          /* bytes */
+    int64_t sums_stride;       /* bytes; 0: no sums */
+    int64_t x_rows;
+    int64_t scratch_vectors; /* of 16 scales, points or mins */
+    int64_t scratch_bytes;   /* of one slot */
+    int64_t workspace_bytes;
+    int32_t slots;
+} blocking;
+
+typedef struct job {
+    const gemmux_call *call;
+    const gemmux_panel_level *level;
+    const blocking *b;
+    char *x, *sums;
+    float *x_scales; /* [x rows], INT8 */
+    char *scratch;
+    int64_t items;
+    atomic_size_t next;
+} job;
+
+/* Where one worker keeps what it decodes. */
+typedef struct slot {
+    uint8_t *panel;
+    float *c;
+    float *scales, *mins;
+    int32_t *points;
+} slot;
+
+static int64_t round_up(int64_t size, int64_t multiple)
+{
+    return (size + multiple - 1) / multiple * multiple;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t k_per_lane(const gemmux_panel_level *level)
+{
+    return level->x == GEMMUX_PANEL_F32 ? 1 : level->x == GEMMUX_PANEL_BF16 ? 2 : 4;
+}
+
+/* ---------------------------------------------------------------------------------- blocking -- */
+
+/* A part of the group that divides it (so that no segment has two scales) and is at most `most`. */
+static int64_t segment_of(const gemmux_panel *panel, int64_t most)
+{
+    if (panel->groups <= 1)
+        return smaller(most, panel->k ? panel->k : GEMMUX_PANEL_K);
+    int64_t segment = smaller(panel->group, most);
+    while (panel->group % segment)
+        segment -= GEMMUX_PANEL_GROUP;
+    return segment;
+}
+
+static bool needs_sums(const gemmux_panel_level *level, gemmux_format w)
+{
+    return level->x == GEMMUX_PANEL_INT8 ||
+           (level->x == GEMMUX_PANEL_BF16 && w.zero == GEMMUX_ZERO_MIN);
+}
+
+/* Decoded panels take a quarter of L2, so that x and c have room beside them. */
+static void block_k(const gemmux_panel_level *level, const gemmux_machine *machine, blocking *b)
+{
+    int64_t l2 = machine->kind == GEMMUX_CPU && machine->l2_bytes ? machine->l2_bytes : 256 << 10;
+    int64_t k_bytes = level->tile_strips * GEMMUX_STRIP * 4 / k_per_lane(level);
+    int64_t most = l2 / 8 / k_bytes / 128 * 128;
+    most = most < 128 ? 128 : most > 4096 ? 4096 : most;
+    b->segment = segment_of(&b->panel, most);
+    b->segments = (b->panel.k + b->segment - 1) / b->segment;
+    b->panel_k = most / b->segment * b->segment;
+    b->stream_k = (b->panel_k > 2048 ? b->panel_k : 2048 / b->segment * b->segment);
+}
+
+static bool block(const gemmux_panel_level *level, const gemmux_problem *problem,
+                  const gemmux_machine *machine, blocking *b)
+{
+    *b = (blocking){0};
+    int64_t count = problem->op == GEMMUX_MOE ? problem->experts : 1;
+    if (!gemmux_panel_describe(problem->w, count, problem->n, problem->k, &b->panel))
+        return false;
+    block_k(level, machine, b);
+    b->rows = 256;
+    bool gather = problem->epilogue & GEMMUX_EPILOGUE_GATHER;
+    b->x_rows = problem->op == GEMMUX_MOE && !gather ? gemmux_problem_rows(problem) : problem->m;
+    /* An odd number of lines, so that neighbouring rows do not meet in one set of the cache. */
+    b->x_stride = round_up(b->panel.k * 4 / k_per_lane(level), 64) | 64;
+    b->sums_stride = needs_sums(level, problem->w) ? round_up(b->segments * 4, 64) : 0;
+    int64_t of_panel = (b->panel_k / b->segment) * level->tile_strips;
+    int64_t of_stream = b->stream_k / b->segment;
+    b->scratch_vectors = (of_panel > of_stream ? of_panel : of_stream) + level->tile_strips;
+    b->scratch_bytes = level->tile_strips * GEMMUX_STRIP * b->panel_k * 4 / k_per_lane(level) +
+                       b->rows * GEMMUX_TILE_COLUMNS * 4 + b->scratch_vectors * 64 * 3;
+    b->slots = machine->kind == GEMMUX_CPU && machine->cores > 0 ? machine->cores : 1;
+    int64_t x_bytes;
+    if (!gemmux_mul_size(b->x_rows, b->x_stride + b->sums_stride + 4, &x_bytes))
+        return false;
+    b->workspace_bytes = round_up(x_bytes, 64) + b->slots * b->scratch_bytes + 64;
+    return true;
+}
+
+const char *gemmux_panel_configure(const gemmux_panel_level *level, const gemmux_problem *problem,
+                                   const gemmux_machine *machine, gemmux_config *config)
+{
+    blocking b;
+    if (!block(level, problem, machine, &b))
+        return "the packed weights would take more bytes than can be counted";
+    config->workspace_bytes = b.workspace_bytes;
+    return NULL;
+}
+
+gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux_problem *problem,
+                                   const gemmux_machine *machine, void **state, gemmux_error *error)
+{
+    blocking *b = malloc(sizeof *b);
+    if (!b || !block(level, problem, machine, b)) {
+        free(b);
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "panel kernel: no memory for its state");
+    }
+    *state = b;
+    return GEMMUX_OK;
+}
+
+void gemmux_panel_release(void *state)
+{
+    free(state);
+}
+
+/* ----------------------------------------------------------------------------------------- x -- */
+
+static float scale_of_row(const gemmux_tensor *x, int64_t row)
+{
+    gemmux_code code = (gemmux_code)x->format.scale;
+    int64_t index = x->format.scaling == GEMMUX_SCALING_ROW ? row : 0;
+    return (float)gemmux_code_decode(code, gemmux_code_load(code, x->scales, index));
+}
+
+static void widen_row(void *context, size_t row)
+{
+    const job *j = context;
+    const gemmux_tensor *x = &j->call->x;
+    char *to = j->x + (int64_t)row * j->b->x_stride;
+    const char *from = (const char *)x->codes + (int64_t)row * gemmux_row_stride(x);
+    bool plain = x->format.scaling == GEMMUX_SCALING_NONE;
+    if (plain || j->level->x == GEMMUX_PANEL_INT8)
+        j->level->widen((gemmux_code)x->format.element, from, x->cols, to);
+    else /* f32 levels take any x */
+        gemmux_tensor_row_f32(x, 0, (int64_t)row, (float *)(void *)to);
+    int64_t width = 4 / k_per_lane(j->level);
+    int64_t used = x->cols * width;
+    if (j->level->x != GEMMUX_PANEL_INT8) /* widen itself pads where it reorders */
+        memset(to + used, 0, (size_t)(j->b->panel.k * width - used));
+    if (j->level->x == GEMMUX_PANEL_INT8)
+        j->x_scales[row] = scale_of_row(x, (int64_t)row);
+    if (j->b->sums_stride)
+        j->level->sum(to, j->b->panel.k, j->b->segment, j->sums + (int64_t)row * j->b->sums_stride);
+}
+
+static void widen_x(job *j)
+{
+    int64_t rows = j->call->x.rows;
+    bool large = rows * j->b->panel.k > 64 << 10;
+    gemmux_parallel(large ? j->call->threads : NULL, widen_row, j, (size_t)rows);
+}
+
+/* ------------------------------------------------------------------------- scales and decoding --
+ */
+
+static void decode_scales(const job *j, uint32_t flags, const uint8_t *from, int64_t vectors,
+                          float *to)
+{
+    gemmux_code code = (gemmux_code)j->b->panel.format.scale;
+    if (!(flags & GEMMUX_PANEL_WIDE_SCALE)) {
+        j->level->scales(code, from, vectors * GEMMUX_STRIP, to);
+        return;
+    }
+    for (int64_t i = 0; i < vectors * GEMMUX_STRIP; i++)
+        to[i] = (float)gemmux_code_decode(code, gemmux_code_load(code, from, i));
+}
+
+/* What is subtracted from unsigned int8 codes when the format itself has no zero point. */
+static int32_t code_bias(gemmux_format w)
+{
+    if (w.zero == GEMMUX_ZERO_MIN)
+        return 0;
+    return w.element == GEMMUX_CODE_INT8 ? 128 : w.element == GEMMUX_CODE_INT4 ? 8 : 12;
+}
+
+/* Reads group `group` of a strip, `vectors` groups on. */
+static void decode_vectors(const job *j, uint32_t flags, const uint8_t *strip, int64_t group,
+                           int64_t vectors, const slot *s, int64_t at)
+{
+    const gemmux_panel *panel = &j->b->panel;
+    int64_t count = vectors * GEMMUX_STRIP, to = at * GEMMUX_STRIP;
+    gemmux_zero zero = (gemmux_zero)panel->format.zero;
+    const uint8_t *zeros = strip + panel->zeros_at + group * GEMMUX_STRIP * panel->zero_bytes;
+    decode_scales(j, flags, strip + group * GEMMUX_STRIP * panel->scale_bytes, vectors,
+                  s->scales + to);
+    if (zero == GEMMUX_ZERO_MIN)
+        decode_scales(j, flags, zeros, vectors, s->mins + to);
+    if (zero == GEMMUX_ZERO_POINT)
+        j->level->points(zeros, count, s->points + to);
+    else if (j->level->x == GEMMUX_PANEL_INT8)
+        for (int64_t i = 0; i < count; i++)
+            s->points[to + i] = code_bias(panel->format);
+}
+
+/* Decodes the scales of k [k, k + length) of a strip to vector `at` and describes the run. */
+static gemmux_strip open_strip(const job *j, uint32_t flags, const uint8_t *strip, int64_t k,
+                               int64_t length, const slot *s, int64_t at)
+{
+    const gemmux_panel *panel = &j->b->panel;
+    gemmux_zero zero = (gemmux_zero)panel->format.zero;
+    gemmux_strip run = {
+        .codes = strip + panel->codes_at + k * GEMMUX_STRIP * panel->code_bits / 8,
+        .code = panel->format.element,
+        .zero = panel->format.zero,
+        .k = length,
+        .segment = panel->groups ? j->b->segment : length,
+    };
+    if (!panel->groups)
+        return run;
+    int64_t segments = (length + run.segment - 1) / run.segment;
+    if (run.segment == panel->group)
+        decode_vectors(j, flags, strip, k / panel->group, segments, s, at);
+    else
+        for (int64_t i = 0; i < segments; i++)
+            decode_vectors(j, flags, strip, (k + i * run.segment) / panel->group, 1, s, at + i);
+    run.scales = s->scales + at * GEMMUX_STRIP;
+    if (zero == GEMMUX_ZERO_POINT || j->level->x == GEMMUX_PANEL_INT8)
+        run.points = s->points + at * GEMMUX_STRIP;
+    if (zero == GEMMUX_ZERO_MIN)
+        run.mins = s->mins + at * GEMMUX_STRIP;
+    return run;
+}
+
+/* Decodes one strip of e4m3 or e5m2 in plain C: the fast decoders do not know infinite and NaN
+ * codes. Only F32 and BF16 levels meet these. */
+static void decode_plain(const job *j, const uint8_t *strip, int64_t k_first, int64_t length,
+                         bool fold, void *to)
+{
+    const gemmux_panel *panel = &j->b->panel;
+    gemmux_format f = panel->format;
+    const uint8_t *codes = strip + panel->codes_at;
+    for (int64_t i = 0; i < length * GEMMUX_STRIP; i++) {
+        int64_t k = k_first + i / GEMMUX_STRIP, r = i % GEMMUX_STRIP;
+        uint32_t lane;
+        memcpy(&lane, codes + (k / 4 * GEMMUX_STRIP + r) * 4, 4);
+        static const int shift[] = {0, 16, 8, 24}; /* positions of k % 4, see panel16.h */
+        double value = gemmux_code_decode((gemmux_code)f.element, lane >> shift[k % 4] & 255);
+        int64_t at = k / panel->group * GEMMUX_STRIP + r;
+        if (fold)
+            value *= gemmux_code_decode((gemmux_code)f.scale,
+                                        gemmux_code_load((gemmux_code)f.scale, strip, at));
+        if (j->level->x == GEMMUX_PANEL_F32) {
+            ((float *)to)[i] = (float)value;
+        } else { /* exact */
+            int64_t pair = (i / GEMMUX_STRIP / 2 * GEMMUX_STRIP + r) * 2 + i / GEMMUX_STRIP % 2;
+            ((uint16_t *)to)[pair] = gemmux_bf16_from_f32((float)value);
+        }
+    }
+}
+
+/* Is code x scale exact in the level's operands, so that it can be applied while decoding? */
+static bool can_fold(const job *j, uint32_t flags)
+{
+    gemmux_code scale = (gemmux_code)j->b->panel.format.scale;
+    if (!j->b->panel.groups || j->level->x == GEMMUX_PANEL_INT8)
+        return false;
+    return j->level->x == GEMMUX_PANEL_F32 ||
+           (!(flags & GEMMUX_PANEL_WIDE_SCALE) &&
+            (scale == GEMMUX_CODE_UE8M0 || scale == GEMMUX_CODE_UE4M3));
+}
+
+/* Packed codes that are operands as they stand. */
+static bool is_dense(const job *j)
+{
+    gemmux_code code = (gemmux_code)j->b->panel.format.element;
+    return (j->level->x == GEMMUX_PANEL_F32 && code == GEMMUX_CODE_F32) ||
+           (j->level->x == GEMMUX_PANEL_BF16 && code == GEMMUX_CODE_BF16);
+}
+
+static bool is_plain(const job *j, uint32_t flags)
+{
+    return j->level->x != GEMMUX_PANEL_INT8 && (flags & GEMMUX_PANEL_NONFINITE);
+}
+
+/* -------------------------------------------------------------------------------------- items --
+ */
+
+static int64_t x_row_of(const gemmux_group *group, int64_t i)
+{
+    return group->x_rows ? group->x_rows[i] : i;
+}
+
+static void finish_row(const job *j, const gemmux_group *group, int64_t i, int64_t strip,
+                       int64_t strips, float *sums)
+{
+    const gemmux_panel *panel = &j->b->panel;
+    int64_t first = strip * GEMMUX_STRIP;
+    float factor =
+        panel->format.two_level ? ((const float *)j->call->w->data)[group->expert] : 1.0f;
+    if (j->level->x == GEMMUX_PANEL_INT8) {
+        factor *= panel->format.element == GEMMUX_CODE_E2M1 ? 0.5f : 1.0f;
+        factor *= j->x_scales[x_row_of(group, i)];
+    }
+    j->level->finish(j->call, group->expert, group->y_rows ? group->y_rows[i] : i, first,
+                     smaller(strips * GEMMUX_STRIP, panel->rows - first), factor, sums);
+}
+
+/* Few rows: one strip after the other, in the order of memory. */
+static void stream_item(const job *j, const gemmux_group *group, int64_t first, int64_t last,
+                        const slot *s)
+{
+    const blocking *b = j->b;
+    uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, group->expert);
+    int rows = group->row_count;
+    for (int64_t strip = first; strip < last; strip++) {
+        const uint8_t *data = gemmux_panel_strip(&b->panel, j->call->w, group->expert, strip);
+        float out[GEMMUX_STREAM_ROWS * GEMMUX_STRIP] = {0};
+        const void *x[GEMMUX_STREAM_ROWS], *sums[GEMMUX_STREAM_ROWS];
+        for (int64_t k = 0; k < b->panel.k; k += b->stream_k) {
+            int64_t length = smaller(b->stream_k, b->panel.k - k);
+            gemmux_strip run = open_strip(j, flags, data, k, length, s, 0);
+            for (int i = 0; i < rows; i++) {
+                int64_t row = x_row_of(group, i);
+                x[i] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
+                sums[i] = j->sums + row * b->sums_stride + k / b->segment * 4;
+            }
+            j->level->stream(&run, rows, x, sums, out);
+        }
+        for (int i = 0; i < rows; i++)
+            finish_row(j, group, i, strip, 1, out + i * GEMMUX_STRIP);
+    }
+}
+
+/* Rows [first, last) of a group times the segments of one decoded panel, added to c. */
+static void multiply_rows(const job *j, const gemmux_group *group, int64_t first, int64_t last,
+                          int64_t k, const gemmux_tile *panel_tile, const gemmux_strip *run,
+                          float *c)
+{
+    const blocking *b = j->b;
+    int64_t lane = k_per_lane(j->level), count = last - first;
+    int64_t blocks = (count + j->level->tile_rows - 1) / j->level->tile_rows;
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t top = count * i / blocks;
+        gemmux_tile tile = *panel_tile;
+        const void *x[GEMMUX_TILE_ROWS];
+        int32_t sums[GEMMUX_TILE_ROWS];
+        tile.rows = (int)(count * (i + 1) / blocks - top);
+        tile.c = c + top * GEMMUX_TILE_COLUMNS;
+        tile.x = x;
+        tile.sums = sums;
+        for (int64_t part = 0; part < run->k; part += run->segment) {
+            int64_t index = part / run->segment;
+            for (int r = 0; r < tile.rows; r++) {
+                int64_t row = x_row_of(group, first + top + r);
+                x[r] = j->x + row * b->x_stride + (k + part) * 4 / lane;
+                if (b->sums_stride)
+                    memcpy(&sums[r], j->sums + row * b->sums_stride + ((k + part) / b->segment) * 4,
+                           4);
+            }
+            tile.first = k + part == 0;
+            tile.steps = smaller(run->segment, run->k - part) / lane;
+            tile.w = panel_tile->w + part / lane * GEMMUX_STRIP * 4;
+            if (run->scales)
+                tile.scales = run->scales + index * GEMMUX_STRIP;
+            if (run->points)
+                tile.points = (const int32_t *)run->points + index * GEMMUX_STRIP;
+            if (run->mins)
+                tile.mins = run->mins + index * GEMMUX_STRIP;
+            j->level->multiply(&tile);
+        }
+    }
+}
+
+/* Many rows: `strips` strips decoded k block by k block, each used for all rows of the chunk. */
+static void panel_item(const job *j, const gemmux_group *group, int64_t strip, int64_t strips,
+                       int64_t first, int64_t last, const slot *s)
+{
+    const blocking *b = j->b;
+    uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, group->expert);
+    bool fold = can_fold(j, flags), dense = is_dense(j);
+    int64_t vectors = b->panel_k / b->segment, lane = k_per_lane(j->level);
+    const uint8_t *data = gemmux_panel_strip(&b->panel, j->call->w, group->expert, strip);
+    if (!b->panel.k)
+        memset(s->c, 0, (size_t)(last - first) * GEMMUX_TILE_COLUMNS * 4);
+    for (int64_t k = 0; k < b->panel.k; k += b->panel_k) {
+        int64_t length = smaller(b->panel_k, b->panel.k - k);
+        gemmux_tile tile = {
+            .strips = (int)strips,
+            .w = s->panel,
+            .w_stride = b->panel_k * GEMMUX_STRIP * 4 / lane,
+            .stride = vectors * GEMMUX_STRIP,
+        };
+        gemmux_strip run = {0};
+        for (int64_t i = strips - 1; i >= 0; i--) { /* run ends as that of strip 0 */
+            const uint8_t *from = data + i * b->panel.strip_bytes;
+            uint8_t *to = s->panel + i * tile.w_stride;
+            run = open_strip(j, flags, from, k, length, s, i * vectors);
+            if (is_plain(j, flags))
+                decode_plain(j, from, k, length, fold, to);
+            else if (!dense)
+                j->level->decode(&run, fold, to);
+        }
+        if (dense) {
+            tile.w = data + b->panel.codes_at + k * GEMMUX_STRIP * 4 / lane;
+            tile.w_stride = b->panel.strip_bytes;
+        }
+        if (j->level->x != GEMMUX_PANEL_INT8)
+            run.points = NULL; /* decode has applied them */
+        if (fold) {
+            run.scales = run.mins = NULL;
+            run.segment = length;
+        }
+        multiply_rows(j, group, first, last, k, &tile, &run, s->c);
+    }
+    for (int64_t i = first; i < last; i++)
+        finish_row(j, group, i, strip, strips, s->c + (i - first) * GEMMUX_TILE_COLUMNS);
+}
+
+/* How one group is cut: streams along n, panels along n and rows. */
+typedef struct cut {
+    bool stream;
+    int64_t strips; /* of an item */
+    int64_t across, down;
+    int64_t rows;
+} cut;
+
+static cut cut_group(const job *j, const gemmux_group *group)
+{
+    const blocking *b = j->b;
+    uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, group->expert);
+    cut c = {.stream = group->row_count <= j->level->stream_rows && !is_plain(j, flags)};
+    if (c.stream) {
+        /* Long enough to keep the prefetchers busy, short enough to share out evenly. */
+        int64_t fair = b->panel.strips / (b->slots * 8) + 1;
+        c.strips = smaller((128 << 10) / (b->panel.strip_bytes + 1) + 1, fair);
+        c.rows = group->row_count;
+    } else {
+        c.strips = j->level->tile_strips;
+        c.rows = b->rows;
+        int64_t panels = (b->panel.strips + c.strips - 1) / c.strips;
+        while (c.rows > 8 * j->level->tile_rows && b->slots > 1 &&
+               panels * ((group->row_count + c.rows - 1) / c.rows) < 4 * b->slots)
+            c.rows /= 2;
+    }
+    c.across = (b->panel.strips + c.strips - 1) / c.strips;
+    c.down = (group->row_count + c.rows - 1) / c.rows;
+    return c;
+}
+
+static void run_item(const job *j, int64_t item, const slot *s)
+{
+    for (int g = 0; g < j->call->group_count; g++) {
+        const gemmux_group *group = &j->call->groups[g];
+        if (group->row_count <= 0)
+            continue;
+        cut c = cut_group(j, group);
+        if (item >= c.across * c.down) {
+            item -= c.across * c.down;
+            continue;
+        }
+        int64_t strip = item / c.down * c.strips, row = item % c.down * c.rows;
+        int64_t strips = smaller(c.strips, j->b->panel.strips - strip);
+        if (c.stream)
+            stream_item(j, group, strip, strip + strips, s);
+        else
+            panel_item(j, group, strip, strips, row, smaller(row + c.rows, group->row_count), s);
+        return;
+    }
+}
+
+static void work(void *context, size_t worker)
+{
+    job *j = context;
+    const blocking *b = j->b;
+    char *at = j->scratch + (int64_t)worker * b->scratch_bytes;
+    slot s = {.panel = (uint8_t *)at};
+    at += j->level->tile_strips * GEMMUX_STRIP * b->panel_k * 4 / k_per_lane(j->level);
+    s.c = (float *)(void *)at;
+    s.scales = s.c + b->rows * GEMMUX_TILE_COLUMNS;
+    s.mins = s.scales + b->scratch_vectors * GEMMUX_STRIP;
+    s.points = (int32_t *)(void *)(s.mins + b->scratch_vectors * GEMMUX_STRIP);
+    int64_t item;
+    while ((item = (int64_t)atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) <
+           j->items)
+        run_item(j, item, &s);
+}
+
+gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_call *call,
+                               gemmux_error *error)
+{
+    const blocking *b = call->state;
+    if (call->w->packing != &gemmux_packing_panel16)
+        return gemmux_fail(error, GEMMUX_ERROR_PACKING,
+                           "weights are packed as %s, the kernel reads panel16",
+                           call->w->packing->name);
+    int64_t rows = call->x.rows;
+    if (rows > b->x_rows || call->workspace_bytes < b->workspace_bytes)
+        return gemmux_fail(error, GEMMUX_ERROR_INTERNAL,
+                           "panel kernel: more rows or less workspace than it was prepared for");
+    job j = {.call = call, .level = level, .b = b, .x = call->workspace};
+    j.sums = j.x + rows * b->x_stride;
+    j.x_scales = (float *)(void *)(j.sums + rows * b->sums_stride);
+    j.scratch = j.x + round_up(rows * (b->x_stride + b->sums_stride + 4), 64);
+    for (int g = 0; g < call->group_count; g++)
+        if (call->groups[g].row_count > 0) {
+            cut c = cut_group(&j, &call->groups[g]);
+            j.items += c.across * c.down;
+        }
+    widen_x(&j);
+    gemmux_parallel(call->threads, work, &j, (size_t)smaller(b->slots, j.items));
+    return GEMMUX_OK;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decoders x microkernels over packing panel16: what all CPU kernels of that packing share. A
+ * level is one instruction set: how it reads scales, turns codes into operands, and multiplies.
+ * panel_run.c does the rest for every level: it widens x once, cuts the work into items, decodes
+ * scales into L1, chooses between streaming (few rows: codes are decoded in registers on the way
+ * from memory) and panels (many rows: codes are decoded once into scratch that stays in cache), and
+ * finishes rows.
+ */
+#ifndef GEMMUX_PANEL_RUN_H
+#define GEMMUX_PANEL_RUN_H
+
+#include "kernel.h"
+#include "packings/panel16.h"
+
+/* What x becomes in the workspace, and so what is multiplied. */
+typedef enum gemmux_panel_x {
+    GEMMUX_PANEL_F32,  /* 1 k a lane */
+    GEMMUX_PANEL_BF16, /* 2 k a lane */
+    GEMMUX_PANEL_INT8  /* 4 k a lane, in the order k + 0 2 1 3 */
+} gemmux_panel_x;
+
+enum {
+    GEMMUX_STREAM_ROWS = 8, /* most rows a level may stream */
+    GEMMUX_TILE_STRIPS = 4, /* most strips a level may multiply at once */
+    GEMMUX_TILE_ROWS = 16,  /* most rows likewise */
+    GEMMUX_TILE_COLUMNS = GEMMUX_TILE_STRIPS * GEMMUX_STRIP
+};
+
+/* A run of k in one strip. A segment is k that share one scale; the last may be short. Where a
+ * format has no scales all of the run is one segment. */
+typedef struct gemmux_strip {
+    const uint8_t *codes; /* of its first k */
+    uint8_t code;         /* gemmux_code */
+    uint8_t zero;         /* gemmux_zero */
+    int64_t k, segment;
+    const float *scales; /* [segments][16]; NULL: none to apply */
+    const void *points;  /* [segments][16] 32-bit each: what level->points made; NULL: none */
+    const float *mins;   /* [segments][16]; NULL: none */
+} gemmux_strip;
+
+/* Rows of x times strips of a panel over one segment; c = or += scales * products. */
+typedef struct gemmux_tile {
+    int rows, strips;
+    bool first;            /* c is not yet meaningful */
+    int64_t steps;         /* lanes along k */
+    const void *const *x;  /* [rows] */
+    const uint8_t *w;      /* decoded, or packed where that is the same */
+    int64_t w_stride;      /* bytes between strips */
+    const float *scales;   /* [strips][16], NULL: 1 */
+    const int32_t *points; /* INT8 only: subtract points * sums; [strips][16] */
+    const float *mins;     /* add mins * sums; NULL: none */
+    int64_t stride;        /* numbers between strips in scales, points, mins */
+    const void *sums;      /* [rows] sum of x over the segment: f32 (BF16) or i32 (INT8) */
+    float *c;              /* [rows][GEMMUX_TILE_COLUMNS] */
+} gemmux_tile;
+
+typedef struct gemmux_panel_level {
+    uint8_t x;        /* gemmux_panel_x */
+    int8_t tile_rows; /* rows and strips that fill the registers */
+    int8_t tile_strips;
+    int8_t stream_rows; /* up to this many rows stream */
+    /* One row of x (f32, f16, bf16; INT8: int8) of k elements into the level's form. */
+    void (*widen)(gemmux_code code, const void *from, int64_t k, void *to);
+    /* Sums of x over each segment of `segment` k; NULL where the level never needs them. */
+    void (*sum)(const void *x, int64_t k, int64_t segment, void *sums);
+    /* `count` scales, a multiple of 16, as f32. */
+    void (*scales)(gemmux_code code, const uint8_t *from, int64_t count, float *to);
+    /* `count` zero points, a multiple of 16, in the form that stream and decode want. */
+    void (*points)(const uint8_t *from, int64_t count, void *to);
+    /* Adds x rows times one strip to out[rows][16]. */
+    void (*stream)(const gemmux_strip *strip, int rows, const void *const *x,
+                   const void *const *sums, float *out);
+    /* Writes the operands [lanes along k][16] of one strip, times scales where `fold`. */
+    void (*decode)(const gemmux_strip *strip, bool fold, void *to);
+    void (*multiply)(const gemmux_tile *tile);
+    /* gemmux_finish_row (epilogue.h) for at most GEMMUX_TILE_COLUMNS columns, first times
+     * `factor`; sums may be overwritten. */
+    void (*finish)(const gemmux_call *call, int32_t expert, int64_t row, int64_t first,
+                   int64_t count, float factor, float *sums);
+} gemmux_panel_level;
+
+/* A kernel's configure, prepare, release and run are these with its level. */
+const char *gemmux_panel_configure(const gemmux_panel_level *level, const gemmux_problem *problem,
+                                   const gemmux_machine *machine, gemmux_config *config);
+gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux_problem *problem,
+                                   const gemmux_machine *machine, void **state,
+                                   gemmux_error *error);
+void gemmux_panel_release(void *state);
+gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_call *call,
+                               gemmux_error *error);
+
+#endif

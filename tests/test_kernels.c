@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * checkasm style: every kernel of the table that can run here, every form of it, against the f64
+ * reference. Operands stand one element off alignment between guard bytes, rows are longer than
+ * dense with NaN bytes in the padding, y is poisoned, each product runs twice and with other
+ * threads.
+ */
+#include "testing.h"
+
+#include "kernel.h"
+
+enum {
+    GUARD = 64,
+    POISON = 0xff, /* NaN in every float format */
+};
+
+typedef struct fixture {
+    gemmux_machine machine;
+    gemmux_threads *threads;
+    uint64_t seed;
+    int64_t products;
+    uint64_t forms[GEMMUX_MAX_KERNELS]; /* bit f: form f has run */
+} fixture;
+
+/* A row-strided, misaligned copy between guards. */
+typedef struct buffer {
+    unsigned char *storage, *data;
+    int64_t rows, row_bytes, stride;
+} buffer;
+
+typedef struct product {
+    gemmux_problem problem;
+    gemmux_weights w, x;
+    buffer x_rows, y_rows;
+    float *bias;
+    int32_t *ids;
+    float *slot_weights;
+    gemmux_args args;
+} product;
+
+static int set_up(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    gemmux_error error;
+    if (!f || gemmux_machine_probe_cpu(&f->machine, &error) ||
+        gemmux_threads_create(3, &f->threads, &error))
+        return -1;
+    f->seed = 20261123;
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture *f = *state;
+    gemmux_threads_free(f->threads);
+    free(f);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------ operands --
+ */
+
+static int64_t y_columns(const gemmux_problem *p)
+{
+    return p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? p->n / 2 : p->n;
+}
+
+static void buffer_make(buffer *b, int64_t rows, int64_t row_bytes, int64_t element)
+{
+    int64_t padding = 3 * element;
+    *b = (buffer){.rows = rows, .row_bytes = row_bytes, .stride = row_bytes + padding};
+    size_t size = (size_t)(rows * b->stride + 2 * GUARD + element);
+    b->storage = malloc(size);
+    assert_non_null(b->storage);
+    memset(b->storage, POISON, size);
+    b->data = b->storage + GUARD + element; /* malloc gives 16 bytes of alignment */
+}
+
+/* Everything but the rows themselves still holds poison. */
+static bool buffer_intact(const buffer *b)
+{
+    const unsigned char *end = b->data + b->rows * b->stride + GUARD;
+    for (const unsigned char *p = b->storage; p < end; p++) {
+        int64_t at = p - b->data;
+        bool inside = at >= 0 && at < b->rows * b->stride && at % b->stride < b->row_bytes;
+        if (!inside && *p != POISON)
+            return false;
+    }
+    return true;
+}
+
+static void route_tokens(fixture *f, product *t)
+{
+    const gemmux_problem *p = &t->problem;
+    int64_t rows = gemmux_problem_rows(p);
+    t->ids = calloc((size_t)rows, sizeof *t->ids);
+    t->slot_weights = calloc((size_t)rows, sizeof *t->slot_weights);
+    assert_non_null(t->ids);
+    assert_non_null(t->slot_weights);
+    /* Distinct experts a token; uneven: the second expert gets a row of every token. Where there
+     * is room the first stays empty. */
+    int32_t room = p->experts > p->top_k ? 1 : 0;
+    for (int64_t i = 0; i < rows; i++) {
+        int32_t slot = (int32_t)(i % p->top_k), others = p->experts - room - 1;
+        int32_t start = (int32_t)(i / p->top_k * 5 % (others ? others : 1));
+        t->ids[i] = slot == 0 ? room : room + 1 + (start + slot) % others;
+        t->slot_weights[i] = testing_float(&f->seed);
+    }
+}
+
+/* What a product's operands look like. */
+typedef enum look {
+    RANDOM,
+    ONE_HOT, /* x has a single 1 a row: misplaced elements and scales have nowhere to hide */
+    EXTREME, /* ONE_HOT, and w has every code, every zero point, scales from end to end */
+} look;
+
+/* Every code that the format has; those of e4m3 and e5m2 that are not finite only on request. */
+static void fill_extreme(fixture *f, gemmux_tensor *w, bool nonfinite)
+{
+    uint8_t *codes = (uint8_t *)(uintptr_t)w->codes;
+    uint8_t *scales = (uint8_t *)(uintptr_t)w->scales, *zeros = (uint8_t *)(uintptr_t)w->zeros;
+    int64_t bytes = gemmux_row_bytes(w->format, w->cols) * w->rows;
+    int64_t count = gemmux_scale_count(w->format, w->rows, w->cols);
+    for (int64_t i = 0; i < bytes && w->format.scaling; i++)
+        codes[i] = (uint8_t)(i * 11 + i / 256);
+    for (int64_t i = 0; i < bytes && !nonfinite; i++)
+        if (!isfinite(gemmux_code_decode((gemmux_code)w->format.element, codes[i])))
+            codes[i] &= 0x83; /* a subnormal */
+    for (int64_t i = 0; i < count; i++) {
+        if (w->format.scale == GEMMUX_CODE_UE8M0)
+            scales[i] = (uint8_t)testing_below(&f->seed, 240);
+        if (w->format.scale == GEMMUX_CODE_UE4M3)
+            scales[i] = (uint8_t)testing_below(&f->seed, 127);
+        if (w->format.zero == GEMMUX_ZERO_POINT)
+            zeros[i] = (uint8_t)testing_below(&f->seed, 17);
+    }
+}
+
+static void product_make(fixture *f, product *t, gemmux_problem problem, look how)
+{
+    *t = (product){.problem = problem};
+    int64_t count = problem.op == GEMMUX_MOE ? problem.experts : 1;
+    int64_t rows = gemmux_problem_rows(&problem), k = problem.k;
+    bool gather = problem.epilogue & GEMMUX_EPILOGUE_GATHER;
+    int64_t x_rows = gather || problem.op != GEMMUX_MOE ? problem.m : rows;
+    testing_weights(&f->seed, problem.w, count, problem.n, k, &t->w);
+    if (how == EXTREME)
+        fill_extreme(f, &t->w.tensor, problem.m % 4 == 2);
+    float *values = testing_matrix(&f->seed, 1, x_rows, k);
+    for (int64_t i = 0; how != RANDOM && i < x_rows * k; i++)
+        values[i] = i % k == (i / k * 37 + 5) % k ? 1.0f : 0.0f;
+    gemmux_error error;
+    assert_int_equal(gemmux_quantise(values, 1, x_rows, k, problem.x, &t->x, &error), GEMMUX_OK);
+    free(values);
+    if (problem.epilogue & GEMMUX_EPILOGUE_BIAS) {
+        t->bias = testing_matrix(&f->seed, count, problem.n, 1);
+        t->w.bias = t->bias;
+    }
+    if (problem.op == GEMMUX_MOE)
+        route_tokens(f, t);
+
+    int64_t element = gemmux_code_bits((gemmux_code)problem.x.element) / 8;
+    int64_t x_bytes = gemmux_row_bytes(problem.x, k);
+    buffer_make(&t->x_rows, x_rows, x_bytes, element ? element : 1);
+    for (int64_t i = 0; i < x_rows; i++)
+        memcpy(t->x_rows.data + i * t->x_rows.stride, (const char *)t->x.tensor.codes + i * x_bytes,
+               (size_t)x_bytes);
+    int64_t y_rows = problem.epilogue & GEMMUX_EPILOGUE_SCATTER ? problem.m : rows;
+    buffer_make(&t->y_rows, y_rows, gemmux_row_bytes(problem.y, y_columns(&problem)),
+                gemmux_code_bits((gemmux_code)problem.y.element) / 8);
+    t->args = (gemmux_args){
+        .x = t->x.tensor,
+        .y = t->y_rows.data,
+        .y_row_bytes = t->y_rows.stride,
+        .expert_ids = t->ids,
+        .expert_weights = t->slot_weights,
+    };
+    t->args.x.codes = t->x_rows.data;
+    t->args.x.row_bytes = t->x_rows.stride;
+}
+
+static void product_free(product *t)
+{
+    gemmux_weights_free(&t->w);
+    gemmux_weights_free(&t->x);
+    free(t->bias);
+    free(t->ids);
+    free(t->slot_weights);
+    free(t->x_rows.storage);
+    free(t->y_rows.storage);
+}
+
+/* ---------------------------------------------------------------------------------------- runs --
+ */
+
+static bool runs_here(const fixture *f, const gemmux_kernel *kernel)
+{
+    return kernel->device == GEMMUX_CPU && kernel->run && (kernel->isa & ~f->machine.isa) == 0 &&
+           f->machine.library[kernel->library].present >= (kernel->library != GEMMUX_LIB_NONE);
+}
+
+/* Runs t through `kernel` with `threads`; false when the kernel does not take the problem. */
+static bool run_once(const fixture *f, const gemmux_kernel *kernel, product *t,
+                     gemmux_threads *threads, int *form)
+{
+    gemmux_policy policy = {.only = kernel->name};
+    gemmux_plan *plan;
+    gemmux_error error = {GEMMUX_OK, ""};
+    char text[128];
+    gemmux_status status =
+        gemmux_prepare(&t->problem, &f->machine, &policy, NULL, &t->w, threads, &plan, &error);
+    if (status == GEMMUX_ERROR_NO_KERNEL)
+        return false;
+    if (status)
+        fail_msg("%s, %s: %s", kernel->name, gemmux_problem_text(&t->problem, text, sizeof text),
+                 error.text);
+    const gemmux_range *ranges;
+    gemmux_plan_ranges(plan, &ranges);
+    assert_ptr_equal(ranges[0].decision.kernel, kernel);
+    *form = ranges[0].decision.form;
+    memset(t->y_rows.data, POISON, (size_t)(t->y_rows.rows * t->y_rows.stride));
+    if (gemmux_run(plan, &t->args, &error))
+        fail_msg("%s: %s", kernel->name, error.text);
+    if (!buffer_intact(&t->y_rows) || !buffer_intact(&t->x_rows))
+        fail_msg("%s wrote outside the rows of y: %s", kernel->name,
+                 gemmux_problem_text(&t->problem, text, sizeof text));
+    gemmux_plan_free(plan);
+    return true;
+}
+
+/* One product: right, the same twice, and the same with other threads. */
+static void check_product(fixture *f, int index, gemmux_problem problem, look how)
+{
+    const gemmux_kernel *kernel = gemmux_builtin_kernels.kernels[index];
+    product t;
+    int form;
+    product_make(f, &t, problem, how);
+    if (run_once(f, kernel, &t, NULL, &form)) {
+        uint32_t liberties = kernel->forms[form].liberties;
+        gemmux_verification result;
+        gemmux_error error;
+        char text[128];
+        if (gemmux_verify(&t.problem, liberties, &t.w, &t.args, 0, &result, &error))
+            fail_msg("%s form %d, %s%s: %s", kernel->name, form,
+                     gemmux_problem_text(&problem, text, sizeof text),
+                     how == RANDOM    ? ""
+                     : how == ONE_HOT ? ", one-hot"
+                                      : ", extreme",
+                     error.text);
+        size_t size = (size_t)(t.y_rows.rows * t.y_rows.stride);
+        unsigned char *first = malloc(size);
+        assert_non_null(first);
+        memcpy(first, t.y_rows.data, size);
+        bool ours = kernel->library == GEMMUX_LIB_NONE;
+        /* Three threads on fewer cores spin for each other: not for every product. */
+        for (int again = 0; again < (f->products % 8 ? 1 : 2); again++) {
+            assert_true(run_once(f, kernel, &t, again ? f->threads : NULL, &form));
+            if ((again == 0 || ours) && !(liberties & GEMMUX_LIBERTY_UNORDERED) &&
+                memcmp(first, t.y_rows.data, size))
+                fail_msg("%s: a second run %s gave other bits: %s", kernel->name,
+                         again ? "with threads" : "",
+                         gemmux_problem_text(&problem, text, sizeof text));
+        }
+        free(first);
+        f->forms[index] |= UINT64_C(1) << form;
+        f->products++;
+    }
+    product_free(&t);
+}
+
+static const int64_t ms[] = {1,  2,  3,  4,  5, 7,  8,   9,   15,  16,  17,  31, 32,
+                             33, 63, 64, 65, 6, 12, 127, 128, 129, 255, 256, 257};
+static const int64_t ns[] = {1, 5, 16, 17, 33, 48, 64, 65, 130};
+static const int64_t ks[] = {16, 1,  300, 7,   32,  64,  15, 128, 17,  600,
+                             0,  31, 33,  129, 255, 256, 63, 127, 1100};
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+/* Shapes walk through the lists at co-prime steps; large products are thinned out. */
+static gemmux_problem next_problem(fixture *f, gemmux_format x, gemmux_format w, int64_t limit)
+{
+    static const gemmux_format_id ys[] = {GEMMUX_F32, GEMMUX_BF16, GEMMUX_F16};
+    static int step;
+    gemmux_problem p;
+    (void)f;
+    do {
+        step++;
+        p = gemmux_problem_linear(ms[step * 7 % COUNT(ms)], ns[step * 2 % COUNT(ns)],
+                                  ks[step * 5 % COUNT(ks)], x, w,
+                                  gemmux_format_of(ys[step % COUNT(ys)]));
+    } while (p.m * p.n * p.k > limit || (p.k == 0 && x.scaling != GEMMUX_SCALING_NONE));
+    p.liberties = GEMMUX_LIBERTIES_DEFAULT;
+    if (step % 4 == 0)
+        p.op = GEMMUX_MATMUL;
+    else if (step % 3 == 0)
+        p.epilogue = GEMMUX_EPILOGUE_BIAS;
+    return p;
+}
+
+/* Every form of every kernel: every x it takes with every w, at a few shapes each. */
+static void test_linear(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++) {
+        const gemmux_kernel *kernel = gemmux_builtin_kernels.kernels[i];
+        if (!runs_here(f, kernel))
+            continue;
+        for (int form = 0; form < kernel->form_count; form++)
+            for (int a = 0; a < TESTING_FORMAT_COUNT; a++)
+                for (int b = 0; b < TESTING_FORMAT_COUNT; b++) {
+                    gemmux_format x = testing_format(testing_formats[a]);
+                    gemmux_format w = testing_format(testing_formats[b]);
+                    const gemmux_form *want = &kernel->forms[form];
+                    if (!(want->x & GEMMUX_BIT(x.id)) || !(want->w & GEMMUX_BIT(w.id)) ||
+                        x.scaling == GEMMUX_SCALING_BLOCK)
+                        continue;
+                    bool usual = x.scaling == GEMMUX_SCALING_NONE || x.id == GEMMUX_INT8;
+                    for (int shape = 0; shape < (usual ? 4 : 1); shape++) {
+                        gemmux_problem p = next_problem(f, x, w, shape ? 100000 : 2000000);
+                        p.liberties |= want->liberties;
+                        check_product(f, i, p, shape == 3 ? ONE_HOT : RANDOM);
+                    }
+                }
+    }
+}
+
+/* Each M of the list, dense and grouped, with the formats whose decoders differ most. */
+static void test_every_m(void **state)
+{
+    fixture *f = *state;
+    static const char *const formats[][2] = {
+        {"bf16", "mxfp4"}, {"f32", "f32"}, {"bf16", "int4:g32"}, {"int8", "int8"}};
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++)
+        for (int pair = 0; runs_here(f, gemmux_builtin_kernels.kernels[i]) && pair < 4; pair++)
+            for (int m = 0; m < COUNT(ms); m++) {
+                gemmux_format x = testing_format(formats[pair][0]);
+                gemmux_format w = testing_format(formats[pair][1]);
+                check_product(
+                    f, i, gemmux_problem_linear(ms[m], 37, 96, x, w, gemmux_format_of(GEMMUX_F32)),
+                    false);
+            }
+}
+
+static void test_moe(void **state)
+{
+    fixture *f = *state;
+    static const char *const weights[] = {"mxfp4", "bf16", "f32", "nvfp4", "int4:g32:zero", "int8"};
+    static const char *const inputs[] = {"bf16", "f32", "int8"};
+    static const int64_t tokens[] = {1, 4, 33, 70};
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++)
+        for (int a = 0; runs_here(f, gemmux_builtin_kernels.kernels[i]) && a < COUNT(inputs); a++)
+            for (int b = 0; b < COUNT(weights); b++)
+                for (int round = 0; round < 8; round++) {
+                    gemmux_problem p = gemmux_problem_linear(
+                        tokens[round % 4], round % 3 ? 50 : 34, 96, testing_format(inputs[a]),
+                        testing_format(weights[b]),
+                        gemmux_format_of(round % 2 ? GEMMUX_BF16 : GEMMUX_F32));
+                    p.op = GEMMUX_MOE;
+                    p.experts = 6;
+                    p.top_k = 3;
+                    p.epilogue = (uint8_t)(round < 4 ? round * 5 : round * 4 - 1) & 15;
+                    check_product(f, i, p, RANDOM);
+                }
+}
+
+/* Every code, zero point and scale of every format, by few rows and by many. */
+static void test_extremes(void **state)
+{
+    fixture *f = *state;
+    static const char *const inputs[] = {"bf16", "f32", "int8"};
+    static const int64_t rows[] = {1, 2, 4, 6, 8, 50};
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++)
+        for (int a = 0; runs_here(f, gemmux_builtin_kernels.kernels[i]) && a < COUNT(inputs); a++)
+            for (int b = 0; b < TESTING_FORMAT_COUNT; b++)
+                for (int m = 0; m < COUNT(rows); m++) {
+                    gemmux_format w = testing_format(testing_formats[b]);
+                    if (w.scaling == GEMMUX_SCALING_NONE)
+                        continue;
+                    gemmux_problem p =
+                        gemmux_problem_linear(rows[m], 19, 288, testing_format(inputs[a]), w,
+                                              gemmux_format_of(GEMMUX_F32));
+                    check_product(f, i, p, EXTREME);
+                }
+}
+
+/* Every form of every kernel that can run here has run. */
+static void test_all_forms_ran(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++) {
+        const gemmux_kernel *kernel = gemmux_builtin_kernels.kernels[i];
+        if (!runs_here(f, kernel))
+            continue;
+        for (int form = 0; form < kernel->form_count; form++)
+            if (!(f->forms[i] >> form & 1))
+                fail_msg("form %d of %s never ran", form, kernel->name);
+    }
+    printf("%lld products\n", (long long)f->products);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear),        cmocka_unit_test(test_every_m),
+        cmocka_unit_test(test_moe),           cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_all_forms_ran),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
