@@ -342,8 +342,8 @@ static void stream_item(const job *j, const gemmux_group *group, int64_t first, 
         for (int64_t k = 0; k < b->panel.k; k += b->stream_k) {
             int64_t length = smaller(b->stream_k, b->panel.k - k);
             gemmux_strip run = open_strip(j, flags, data, k, length, s, 0);
-            for (int i = 0; i < rows; i++) {
-                int64_t row = x_row_of(group, i);
+            for (int i = 0; i < GEMMUX_STREAM_ROWS; i++) {
+                int64_t row = x_row_of(group, i < rows ? i : rows - 1);
                 x[i] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
                 sums[i] = j->sums + row * b->sums_stride + k / b->segment * 4;
             }

@@ -68,7 +68,8 @@ typedef struct gemmux_panel_level {
     void (*scales)(gemmux_code code, const uint8_t *from, int64_t count, float *to);
     /* `count` zero points, a multiple of 16, in the form that stream and decode want. */
     void (*points)(const uint8_t *from, int64_t count, void *to);
-    /* Adds x rows times one strip to out[rows][16]. */
+    /* Adds x rows times one strip to out[rows][16]. x, sums and out have GEMMUX_STREAM_ROWS
+     * entries, those beyond rows a repetition, so that a level need not know every count. */
     void (*stream)(const gemmux_strip *strip, int rows, const void *const *x,
                    const void *const *sums, float *out);
     /* Writes the operands [lanes along k][16] of one strip, times scales where `fold`. */

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the AVX-512 levels share: reading scales and x, the tile, and the finish of rows. Included
+ * by a level's file after it has opened its instruction set and defined
+ *
+ *     LEVEL_X                  its gemmux_panel_x
+ *     accumulate(sum, w, x)    sixteen lanes of w times one of x, repeated, added to sum
+ *
+ * so that the tile is written once for f32, bf16 and int8 lanes: sums are f32 or, with INT8, i32
+ * bits in an integer register.
+ */
+#ifndef GEMMUX_X86_AVX512_H
+#define GEMMUX_X86_AVX512_H
+
+#include "epilogue.h"
+#include "x86.h"
+
+#include <immintrin.h>
+
+enum {
+    TILE_ROWS = 6,
+    TILE_STRIPS = 4,
+};
+
+GEMMUX_INLINE __m512i load512(const void *from)
+{
+    return _mm512_loadu_si512(from);
+}
+
+/* One lane of x in all sixteen. */
+GEMMUX_INLINE __m512i repeat_lane(const void *x)
+{
+    int32_t lane;
+    memcpy(&lane, x, 4);
+    return _mm512_set1_epi32(lane);
+}
+
+GEMMUX_INLINE __m512 low_halves(__m512i bf16_pairs)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bf16_pairs, 16));
+}
+
+GEMMUX_INLINE __m512 high_halves(__m512i bf16_pairs)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(bf16_pairs, _mm512_set1_epi32(-65536)));
+}
+
+/* ---------------------------------------------------------------------------- x, scales, points --
+ */
+
+static void widen_to_f32(gemmux_code code, const void *from, int64_t k, void *to)
+{
+    if (code == GEMMUX_CODE_F32) {
+        memcpy(to, from, (size_t)k * 4);
+        return;
+    }
+    for (int64_t i = 0; i < k; i += 16) {
+        __mmask16 mask = k - i < 16 ? (__mmask16)((1u << (k - i)) - 1) : 0xffff;
+        __m256i bits = _mm256_maskz_loadu_epi16(mask, (const char *)from + i * 2);
+        __m512 value =
+            code == GEMMUX_CODE_F16
+                ? _mm512_cvtph_ps(bits)
+                : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+        _mm512_mask_storeu_ps((float *)to + i, mask, value);
+    }
+}
+
+static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, float *to)
+{
+    if (code != GEMMUX_CODE_UE8M0 && code != GEMMUX_CODE_UE4M3) {
+        widen_to_f32(code, from, count, to);
+        return;
+    }
+    for (int64_t i = 0; i < count; i += 16) {
+        __m512i b =
+            _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from + i)));
+        __m512 value;
+        if (code == GEMMUX_CODE_UE8M0) {
+            value = _mm512_castsi512_ps(_mm512_slli_epi32(b, 23));
+        } else { /* the sign ignored; exponent and mantissa into place, then the bias */
+            b = _mm512_slli_epi32(_mm512_and_si512(b, _mm512_set1_epi32(127)), 20);
+            value = _mm512_mul_ps(_mm512_castsi512_ps(b), _mm512_set1_ps(0x1p120f));
+        }
+        _mm512_storeu_ps(to + i, value);
+    }
+}
+
+/* ------------------------------------------------------------------------------------ the tile --
+ */
+
+/* c = or += scales * (sums - points * sums of x) + mins * sums of x */
+GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, int strip, __m512i sum)
+{
+    float *c = tile->c + r * GEMMUX_TILE_COLUMNS + strip * GEMMUX_STRIP;
+    int64_t at = strip * tile->stride;
+    __m512 value = _mm512_castsi512_ps(sum);
+    if (LEVEL_X == GEMMUX_PANEL_INT8) {
+        __m512i x_sum = repeat_lane((const char *)tile->sums + r * 4);
+        __m512i points = load512(tile->points + at);
+        sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum));
+        value = _mm512_cvtepi32_ps(sum);
+    }
+    __m512 old = tile->first ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
+    if (LEVEL_X != GEMMUX_PANEL_F32 && tile->scales)
+        old = _mm512_fmadd_ps(value, _mm512_loadu_ps(tile->scales + at), old);
+    else
+        old = _mm512_add_ps(value, old);
+    if (LEVEL_X != GEMMUX_PANEL_F32 && tile->mins) {
+        __m512 x_sum = LEVEL_X == GEMMUX_PANEL_INT8
+                           ? _mm512_cvtepi32_ps(repeat_lane((const char *)tile->sums + r * 4))
+                           : _mm512_castsi512_ps(repeat_lane((const char *)tile->sums + r * 4));
+        old = _mm512_fmadd_ps(x_sum, _mm512_loadu_ps(tile->mins + at), old);
+    }
+    _mm512_storeu_ps(c, old);
+}
+
+GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const int strips)
+{
+    const char *x[TILE_ROWS];
+    const uint8_t *w[TILE_STRIPS];
+    __m512i sums[TILE_ROWS][TILE_STRIPS];
+    GEMMUX_UNROLL
+    for (int r = 0; r < rows; r++) {
+        x[r] = tile->x[r];
+        GEMMUX_UNROLL
+        for (int i = 0; i < strips; i++)
+            sums[r][i] = _mm512_setzero_si512();
+    }
+    GEMMUX_UNROLL
+    for (int i = 0; i < strips; i++)
+        w[i] = tile->w + i * tile->w_stride;
+    for (int64_t step = 0; step < tile->steps; step++) {
+        __m512i lanes[TILE_STRIPS];
+        GEMMUX_UNROLL
+        for (int i = 0; i < strips; i++)
+            lanes[i] = load512(w[i] + step * 64);
+        GEMMUX_UNROLL
+        for (int r = 0; r < rows; r++) {
+            __m512i xr = repeat_lane(x[r] + step * 4);
+            GEMMUX_UNROLL
+            for (int i = 0; i < strips; i++)
+                sums[r][i] = accumulate(sums[r][i], lanes[i], xr);
+        }
+    }
+    GEMMUX_UNROLL
+    for (int r = 0; r < rows; r++) {
+        GEMMUX_UNROLL
+        for (int i = 0; i < strips; i++)
+            settle(tile, r, i, sums[r][i]);
+    }
+}
+
+GEMMUX_INLINE void multiply_strips(const gemmux_tile *tile, const int strips)
+{
+    switch (tile->rows) {
+    case 1:
+        multiply_tile(tile, 1, strips);
+        break;
+    case 2:
+        multiply_tile(tile, 2, strips);
+        break;
+    case 3:
+        multiply_tile(tile, 3, strips);
+        break;
+    case 4:
+        multiply_tile(tile, 4, strips);
+        break;
+    case 5:
+        multiply_tile(tile, 5, strips);
+        break;
+    default:
+        multiply_tile(tile, TILE_ROWS, strips);
+    }
+}
+
+static void multiply(const gemmux_tile *tile)
+{
+    switch (tile->strips) {
+    case 1:
+        multiply_strips(tile, 1);
+        break;
+    case 2:
+        multiply_strips(tile, 2);
+        break;
+    case 3:
+        multiply_strips(tile, 3);
+        break;
+    default:
+        multiply_strips(tile, TILE_STRIPS);
+    }
+}
+
+/* -------------------------------------------------------------------------------------- finish --
+ */
+
+/* e^x to about an ulp: 2^n e^r with |r| <= ln(2) / 2, r's series to degree 7; overflow gives
+ * infinity and underflow 0 through scalef. */
+GEMMUX_INLINE __m512 exp512(__m512 x)
+{
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(0x1.715476p+0f)),
+                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.62e4p-1f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.7f7d1cp-20f), r);
+    __m512 sum = _mm512_set1_ps(1.0f / 5040);
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(1.0f / 720));
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(1.0f / 120));
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(1.0f / 24));
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(1.0f / 6));
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(0.5f));
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(1));
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(1));
+    /* Where r is not a number because x is infinite, scalef alone decides. */
+    sum = _mm512_mask_mov_ps(sum, _mm512_cmp_ps_mask(r, r, _CMP_UNORD_Q), _mm512_set1_ps(1));
+    return _mm512_scalef_ps(sum, n);
+}
+
+/* gemmux_swiglu of sixteen pairs. A NaN stays one: min and max return their second operand. */
+GEMMUX_INLINE __m512 swiglu512(__m512 gate, __m512 up, float alpha, float limit)
+{
+    const __m512 most = _mm512_set1_ps(limit), least = _mm512_set1_ps(-limit);
+    const __m512 one = _mm512_set1_ps(1);
+    __m512 g = _mm512_min_ps(most, gate);
+    __m512 u = _mm512_max_ps(least, _mm512_min_ps(most, up));
+    __m512 down = _mm512_add_ps(one, exp512(_mm512_mul_ps(g, _mm512_set1_ps(-alpha))));
+    return _mm512_mul_ps(_mm512_div_ps(g, down), _mm512_add_ps(u, one));
+}
+
+GEMMUX_INLINE __m256i round_to_bf16(__m512 value)
+{
+    __m512i bits = _mm512_castps_si512(value);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    __mmask16 nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
+    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+}
+
+GEMMUX_INLINE void store_y(uint8_t format, void *y, int64_t at, __mmask16 mask, __m512 value)
+{
+    if (format == GEMMUX_F32) {
+        _mm512_mask_storeu_ps((char *)y + at * 4, mask, value);
+        return;
+    }
+    __m256i halves = format == GEMMUX_BF16
+                         ? round_to_bf16(value)
+                         : _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_mask_storeu_epi16((char *)y + at * 2, mask, halves);
+}
+
+GEMMUX_INLINE __mmask16 first_lanes(int64_t count)
+{
+    return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+}
+
+static void finish(const gemmux_call *call, int32_t expert, int64_t row, int64_t first,
+                   int64_t count, float factor, float *sums)
+{
+    const gemmux_problem *problem = call->problem;
+    const float *bias = call->bias ? call->bias + expert * problem->n + first : NULL;
+    char *y = (char *)call->y + row * call->y_row_bytes;
+    bool swiglu = problem->epilogue & GEMMUX_EPILOGUE_SWIGLU;
+    float alpha = problem->swiglu_alpha > 0 ? problem->swiglu_alpha : 1.702f;
+    float limit = problem->swiglu_limit > 0 ? problem->swiglu_limit : 7.0f;
+    for (int64_t i = 0; i < count; i += swiglu ? 32 : 16) {
+        __m512 value[2];
+        for (int part = 0; part < (swiglu ? 2 : 1); part++) {
+            int64_t at = i + part * 16;
+            __mmask16 mask = first_lanes(count - at);
+            value[part] =
+                _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, sums + at), _mm512_set1_ps(factor));
+            if (bias)
+                value[part] = _mm512_add_ps(value[part], _mm512_maskz_loadu_ps(mask, bias + at));
+        }
+        if (!swiglu) {
+            store_y(call->y_format.id, y, first + i, first_lanes(count - i), value[0]);
+            continue;
+        }
+        const __m512i evens =
+            _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        const __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+        __m512 gate = _mm512_permutex2var_ps(value[0], evens, value[1]);
+        __m512 up = _mm512_permutex2var_ps(value[0], odds, value[1]);
+        store_y(call->y_format.id, y, (first + i) / 2, first_lanes((count - i) / 2),
+                swiglu512(gate, up, alpha, limit));
+    }
+}
+
+#endif
