@@ -390,8 +390,7 @@ GEMMUX_API gemmux_status gemmux_machine_measure(gemmux_machine *machine, int thr
 GEMMUX_API const char *gemmux_machine_arch(const gemmux_machine *machine, char *buffer,
                                            size_t size);
 
-/* ------------------------------------------------------------------------ code inside libraries --
- */
+/* ----------------------------------------------------------------------- code inside libraries */
 
 /* GPU code for one target: what `code=sm_120f` or `code=compute_80` made. */
 typedef enum gemmux_gpu_code_kind {
@@ -804,6 +803,91 @@ GEMMUX_API gemmux_status gemmux_forecast_model(
     gemmux_kind *kinds, int max_kinds, gemmux_forecast *forecast, gemmux_error *error);
 /* Facts from config.json or GGUF metadata. */
 GEMMUX_API void gemmux_model_get_facts(const gemmux_model *model, gemmux_model_facts *facts);
+
+/* ------------------------------------------------------------------------------------ doctor -- */
+
+/* Who has to change something for it to work. */
+typedef enum gemmux_blame {
+    GEMMUX_BLAME_HARDWARE = 1, /* the chip cannot */
+    GEMMUX_BLAME_BUILD,        /* the code for this chip was not built or not installed */
+    GEMMUX_BLAME_TOOLCHAIN,    /* compiler, driver or a library is too old or of another version */
+    GEMMUX_BLAME_LAYOUT,       /* shape, alignment or packing does not suit the kernel */
+    GEMMUX_BLAME_POLICY,       /* a flag, a setting or a chosen type forbids it */
+    GEMMUX_BLAME_DEFECT        /* a mistake in the program that chose */
+} gemmux_blame;
+
+/* What is to be thought of what the message itself says. */
+typedef enum gemmux_claim {
+    GEMMUX_CLAIM_TRUE = 1,
+    GEMMUX_CLAIM_MISLEADING, /* true as far as it goes, and points the wrong way */
+    GEMMUX_CLAIM_FALSE
+} gemmux_claim;
+
+typedef struct gemmux_remedy {
+    const char *price; /* memory, time, precision, effort */
+    const char *text;
+} gemmux_remedy;
+
+typedef enum gemmux_evidence_kind {
+    GEMMUX_EVIDENCE_UNKNOWN, /* the machine's facts do not say */
+    GEMMUX_EVIDENCE_CONFIRMS,
+    GEMMUX_EVIDENCE_CONTRADICTS
+} gemmux_evidence_kind;
+
+typedef struct gemmux_evidence {
+    uint8_t kind; /* gemmux_evidence_kind */
+    const char *text;
+} gemmux_evidence;
+
+/* A value that stood in the log: "required" 131072. */
+typedef struct gemmux_detail {
+    const char *name, *value;
+} gemmux_detail;
+
+/* One cause found in a log. All strings live as long as the doctor. */
+typedef struct gemmux_finding {
+    const char *id; /* name of its file in causes/ */
+    const char *title;
+    uint8_t stage; /* gemmux_stage at which selection should have caught it */
+    uint8_t blame; /* gemmux_blame */
+    uint8_t claim; /* gemmux_claim */
+    bool symptom;  /* what a deeper cause looks like; a root cause beside it explains it */
+    const char *cause;
+    const char *claim_text;
+    const gemmux_remedy *remedies; /* best first */
+    int remedy_count;
+    const gemmux_evidence *evidence;
+    int evidence_count;
+    const gemmux_detail *details;
+    int detail_count;
+    const char *const *references; /* "repo#number", or a document */
+    int reference_count;
+    int64_t line; /* of the first match, from 1 */
+    int64_t matches;
+    const char *excerpt; /* of that line; valid UTF-8 */
+} gemmux_finding;
+
+/* Finds causes in logs. Memory is bounded however long the log is; one doctor reads one log. */
+typedef struct gemmux_doctor gemmux_doctor;
+GEMMUX_API gemmux_status gemmux_doctor_create(gemmux_doctor **doctor, gemmux_error *error);
+/* One more cause in the format of causes/ (docs/doctor.md); before the first feed. */
+GEMMUX_API gemmux_status gemmux_doctor_learn(gemmux_doctor *doctor, const char *text, size_t length,
+                                             const char *source, gemmux_error *error);
+/* The next piece of the log: any bytes, cut anywhere. */
+GEMMUX_API void gemmux_doctor_feed(gemmux_doctor *doctor, const void *data, size_t size);
+/* After the last piece: root causes before symptoms, in the order of the log. machine may be NULL;
+ * its facts confirm or contradict. No finding is no error. */
+GEMMUX_API gemmux_status gemmux_doctor_diagnose(gemmux_doctor *doctor,
+                                                const gemmux_machine *machine,
+                                                const gemmux_finding **findings, int *count,
+                                                gemmux_error *error);
+GEMMUX_API void gemmux_doctor_free(gemmux_doctor *doctor);
+/* The causes it knows, and a log of each. */
+GEMMUX_API int gemmux_doctor_cause_count(const gemmux_doctor *doctor);
+GEMMUX_API const char *gemmux_doctor_cause_id(const gemmux_doctor *doctor, int index);
+GEMMUX_API const char *gemmux_doctor_cause_sample(const gemmux_doctor *doctor, int index);
+GEMMUX_API const char *gemmux_blame_name(gemmux_blame blame);
+GEMMUX_API const char *gemmux_claim_name(gemmux_claim claim);
 
 #ifdef __cplusplus
 }

@@ -27,6 +27,7 @@ reference verify
 plan prepare
 run
 certify records
+doctor
 '
 # Only these see the function tables of drivers and vendor libraries (src/driver).
 driver_users=' driver probe kernels prepare run certify '

@@ -9,13 +9,15 @@
 
 #include "gemmux.h"
 
-/* One device file as it stands in devices/, NUL-terminated; the array ends with a NULL name. */
+/* One text file built into the library (cmake/Embed.cmake), NUL-terminated; an array of them ends
+ * with a NULL name. */
 typedef struct gemmux_embedded {
     const char *name;
     const char *text;
 } gemmux_embedded;
 
-extern const gemmux_embedded gemmux_embedded_devices[];
+extern const gemmux_embedded gemmux_embedded_devices[]; /* devices/ */
+extern const gemmux_embedded gemmux_embedded_causes[];  /* causes/ */
 
 /* A CUDA architecture that this version of gemmux knows. Anything else gets the conservative set:
  * plain code and PTX only (no 'a' or 'f' code, whose rules for a new chip nobody can know), and

@@ -179,7 +179,7 @@ static const struct {
     {CPU_HEAD "bandwidth 1 GB/s\nattained 120 %\n", 5, "is outside"},
     {CPU_HEAD "launch 2 s\n", 4, "is not a unit of launch"},
     {CPU_HEAD "peak\n", 4, "peak has no value"},
-    {CPU_HEAD "peak bf15 1 TFLOP/s\n", 4, "unknown kind of math 'bf15'; did you mean 'bf16'?"},
+    {CPU_HEAD "peak bf61 1 TFLOP/s\n", 4, "unknown kind of math 'bf61'; did you mean 'bf16'?"},
     {CPU_HEAD "peak f32\n", 4, "peak has no value"},
     {CPU_HEAD "peak f32 1 TFLOP\n", 4, "is not a unit of peak"},
     {CPU_HEAD "peak f32 1 TFLOP/s\npeak f32 2 TFLOP/s\n", 5, "already given in line 4"},
