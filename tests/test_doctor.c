@@ -199,7 +199,7 @@ static void details_go_into_the_sentences(void **state)
 {
     (void)state;
     static const char log[] = "ptxas fatal   : Value 'sm_121a' is not defined for option "
-                              "'gpu-name'\nRepro command: /opt/triton/bin/ptxas -v x.ptx\n"
+                              "'gpu-name'\nRepro command: /usr/lib/triton/bin/ptxas -v x.ptx\n"
                               "Cuda compilation tools, release 12.8, V12.8.93\n";
     gemmux_doctor *doctor = new_doctor();
     const gemmux_finding *findings;
@@ -207,7 +207,7 @@ static void details_go_into_the_sentences(void **state)
     assert_int_equal(diagnose(doctor, NULL, &findings), 1);
     assert_string_equal(findings[0].id, "ptxas-too-old");
     assert_non_null(strstr(findings[0].cause, "sm_121a needs CUDA 12.9 or newer"));
-    assert_non_null(strstr(findings[0].cause, "/opt/triton/bin/ptxas"));
+    assert_non_null(strstr(findings[0].cause, "/usr/lib/triton/bin/ptxas"));
     assert_non_null(strstr(findings[0].cause, "release 12.8"));
     assert_int_equal(findings[0].detail_count, 3);
     for (int i = 0; i < findings[0].detail_count; i++)
