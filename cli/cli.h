@@ -100,6 +100,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_probe, cli_kernels, cli_select, cli_run, cli_check, cli_bench;
+extern const cli_command cli_doctor;
 
 /* Parses argv[1..] (argv[0] is the subcommand). Anything but CLI_DONE is the code to exit with,
  * after the reason was printed. */

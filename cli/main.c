@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static const cli_command *const commands[] = {&cli_probe, &cli_kernels, &cli_select};
+static const cli_command *const commands[] = {&cli_probe, &cli_kernels, &cli_select, &cli_doctor};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static int help(FILE *out)
@@ -18,7 +18,7 @@ static int help(FILE *out)
     fprintf(out, "\n  gemmux COMMAND --help   options of one command\n"
                  "  gemmux --version\n\n"
                  "Exit codes: 0 done, 1 I/O or internal, 2 bad usage or input, 3 no kernel under\n"
-                 "this policy, 4 a result failed verification.\n");
+                 "this policy or no cause found, 4 a result failed verification.\n");
     return CLI_DONE;
 }
 

@@ -3,7 +3,7 @@
 _gemmux()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="probe kernels select run check bench"
+    local commands="probe kernels select run check bench doctor"
     local formats="f32 f16 bf16 e4m3 e4m3:row e4m3:block128 e5m2 mxfp8 mxfp4 nvfp4 int8
                    int8:tensor int4 int4:g32 int4:g64 int4:row nf4"
     local policy="--device --only --deny --allow --max-memory --max-slowdown
@@ -42,6 +42,7 @@ _gemmux()
         case $command in
         select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
                                          --why-not $policy" -- "$word")) ;;
+        doctor) COMPREPLY=($(compgen -W "--device --json" -- "$word")) ;;
         run | check | bench) COMPREPLY=($(compgen -W "$policy" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
         esac
@@ -49,7 +50,7 @@ _gemmux()
     *)
         case $command in
         select) COMPREPLY=($(compgen -W "matmul linear moe" -- "$word")) ;;
-        run) compopt -o default 2>/dev/null ;;
+        run | doctor) compopt -o default 2>/dev/null ;;
         esac
         ;;
     esac

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of gemmux(1) for fish.
-set -l commands probe kernels select run check bench
+set -l commands probe kernels select run check bench doctor
 set -l formats f32 f16 bf16 e4m3 e4m3:row e4m3:block128 e5m2 mxfp8 mxfp4 nvfp4 int8 int8:tensor \
     int4 int4:g32 int4:g64 int4:row nf4
 set -l routing "__fish_seen_subcommand_from select run check bench"
+set -l devices "__fish_seen_subcommand_from select run check bench doctor"
 
 complete -c gemmux -f
 complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a probe -d "devices, instruction sets and libraries"
@@ -12,9 +13,10 @@ complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a select -d "
 complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a run -d "route, prepare, verify and time a model"
 complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a check -d "certify kernels on this machine"
 complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a bench -d "time candidates against each other"
+complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a doctor -d "find the real cause in an error log"
 
 complete -c gemmux -n "__fish_seen_subcommand_from select; and not __fish_seen_subcommand_from matmul linear moe" -a "matmul linear moe"
-complete -c gemmux -n "__fish_seen_subcommand_from run" -F
+complete -c gemmux -n "__fish_seen_subcommand_from run doctor" -F
 for size in m n k experts top-k
     complete -c gemmux -n "__fish_seen_subcommand_from select bench" -l $size -x
 end
@@ -23,7 +25,7 @@ for operand in x w y
 end
 complete -c gemmux -n "__fish_seen_subcommand_from select" -l epilogue -x -a "bias swiglu gather scatter"
 complete -c gemmux -n "__fish_seen_subcommand_from select" -l why-not -x -d "why not this kernel"
-complete -c gemmux -n "$routing" -l device -r -d "decide for this device"
+complete -c gemmux -n "$devices" -l device -r -d "decide for this device"
 complete -c gemmux -n "$routing" -l only -x -d "only these kernels"
 complete -c gemmux -n "$routing" -l deny -x -d "not these kernels"
 complete -c gemmux -n "$routing" -l allow -x -a "tf32 quantised-x rounded-w rounded-x narrow-sums unordered-sums flush-subnormals all none"

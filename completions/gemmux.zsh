@@ -34,6 +34,7 @@ _gemmux() {
             'run:route, prepare, verify and time a model'
             'check:certify kernels on this machine'
             'bench:time candidates against each other'
+            'doctor:find the real cause in an error log'
         )
         _describe command commands
         return
@@ -43,6 +44,7 @@ _gemmux() {
         run) _arguments '2:model:_files' $policy ;;
         check) _arguments '*:kernel:' $policy ;;
         bench) _arguments $problem $policy ;;
+        doctor) _arguments '2:log:_files' '--device[weigh the facts of this device]:device:_files -g "*.txt"' '--json[one JSON document]' ;;
         probe|kernels) _arguments '--json[one JSON document]' ;;
     esac
 }

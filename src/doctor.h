@@ -51,7 +51,8 @@ typedef struct gemmux_pattern {
     int64_t failures;
 } gemmux_pattern;
 
-/* `map need target sm_121 = 12.9`: when {target} starts with sm_121, {need} is 12.9. */
+/* `map need target sm_121 = 12.9`: when {target} starts with sm_121, {need} is 12.9. The prefix *
+ * stands for anything. */
 typedef struct gemmux_map {
     const char *name, *from, *prefix, *value;
 } gemmux_map;
@@ -125,5 +126,12 @@ gemmux_status gemmux_doctor_compile(gemmux_doctor *doctor, gemmux_error *error);
 void gemmux_doctor_scan(gemmux_doctor *doctor, const uint8_t *data, size_t size);
 void gemmux_doctor_finish(gemmux_doctor *doctor);
 const char *gemmux_doctor_detail(const gemmux_cause *cause, const char *name, size_t length);
+
+/* doctor.c: puts details into a sentence; `here` is the value of {here}. NULL: out of memory. */
+const char *gemmux_doctor_fill(gemmux_doctor *doctor, const gemmux_cause *cause, const char *text,
+                               const char *here);
+/* doctor_facts.c: fills evidence, at most two a fact; returns how many. machine may be NULL. */
+int gemmux_doctor_weigh(gemmux_doctor *doctor, const gemmux_cause *cause,
+                        const gemmux_machine *machine, gemmux_evidence *evidence);
 
 #endif

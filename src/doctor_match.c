@@ -187,7 +187,7 @@ const char *gemmux_doctor_detail(const gemmux_cause *cause, const char *name, si
         if (!same_name(map->name, name, length))
             continue;
         const char *from = captured(cause, map->from, strlen(map->from));
-        if (from && !strncmp(from, map->prefix, strlen(map->prefix)))
+        if (from && (!strcmp(map->prefix, "*") || !strncmp(from, map->prefix, strlen(map->prefix))))
             value = map->value;
     }
     return value;

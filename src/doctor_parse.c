@@ -279,8 +279,9 @@ static gemmux_status read_ref(parser *p)
 static gemmux_status read_fact(parser *p)
 {
     static const char *const verdicts[] = {"confirms", "contradicts"};
-    static const char *const subjects[] = {"kind", "cc",       "smem",   "memory",
-                                           "cuda", "cublaslt", "onednn", "isa"};
+    static const char *const subjects[] = {"kind",     "cc",     "smem", "memory", "cuda",
+                                           "cublaslt", "onednn", "isa",  "ptxas"};
+    enum { SUBJECTS = sizeof subjects / sizeof subjects[0] };
     static const char *const operators[] = {"is", "below", "from"};
     const char *usage = "a fact is 'fact confirms|contradicts SUBJECT is|below|from VALUE | text'";
     char *text = split_bar(p->value), *rest = p->value;
@@ -289,7 +290,7 @@ static gemmux_status read_fact(parser *p)
     if (p->cause->fact_count == GEMMUX_DOCTOR_LIST)
         return fail(p, "more than %d facts", GEMMUX_DOCTOR_LIST);
     int verdict = word_of(&rest, verdicts, 2);
-    int subject = verdict < 0 ? -1 : word_of(&rest, subjects, 8);
+    int subject = verdict < 0 ? -1 : word_of(&rest, subjects, SUBJECTS);
     int operation = subject < 0 ? -1 : word_of(&rest, operators, 3);
     if (operation < 0 || !*rest)
         return fail(p, "%s", usage);

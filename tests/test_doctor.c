@@ -5,6 +5,7 @@
  * line.
  */
 #include "doctor.h"
+#include "probe/ptxas.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -270,6 +271,46 @@ static void facts_confirm_or_contradict(void **state)
     evidence_of(NULL, NULL, &count);
 }
 
+/* The release stands across the border of the reader's chunks; the tool's format string, which is
+ * in the file as well, is no release. */
+static void ptxas_is_read_not_run(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/gemmux-ptxas-XXXXXX", path[64], found[256], log[256];
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/ptxas-blackwell", directory);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs("Cuda compilation tools, release %d.%d,", file);
+    for (int i = 0; i < (1 << 18) - 60; i++)
+        putc(i & 0x7f, file);
+    fputs("Cuda compilation tools, release 12.8, V12.8.93", file);
+    fclose(file);
+    int32_t release = 0;
+    assert_true(gemmux_probe_ptxas(path, found, sizeof found, &release));
+    assert_string_equal(found, path);
+    assert_int_equal(release, 120800);
+    gemmux_machine machine;
+    assert_int_equal(gemmux_machine_find("bare", &machine, NULL), GEMMUX_OK);
+    machine.described = false; /* as this machine would be */
+    snprintf(log, sizeof log,
+             "Repro command: %s -v\nValue 'sm_121a' is not defined for option "
+             "'gpu-name'",
+             path);
+    gemmux_doctor *doctor = new_doctor();
+    const gemmux_finding *findings;
+    gemmux_doctor_feed(doctor, log, strlen(log));
+    assert_int_equal(diagnose(doctor, &machine, &findings), 1);
+    bool said = false;
+    for (int i = 0; i < findings[0].evidence_count; i++)
+        said |= findings[0].evidence[i].kind == GEMMUX_EVIDENCE_CONFIRMS &&
+                strstr(findings[0].evidence[i].text, "12.8 (/tmp/gemmux-ptxas-") != NULL;
+    assert_true(said);
+    gemmux_doctor_free(doctor);
+    remove(path);
+    remove(directory);
+}
+
 static void roots_come_before_symptoms(void **state)
 {
     (void)state;
@@ -409,6 +450,7 @@ int main(void)
         cmocka_unit_test(excerpts_are_valid_utf8),
         cmocka_unit_test(details_go_into_the_sentences),
         cmocka_unit_test(facts_confirm_or_contradict),
+        cmocka_unit_test(ptxas_is_read_not_run),
         cmocka_unit_test(roots_come_before_symptoms),
         cmocka_unit_test(healthy_logs_have_no_cause),
         cmocka_unit_test(hostile_logs_end),
