@@ -381,7 +381,7 @@ static void compare_block(const checker *check, const block *b, int64_t sampled,
                 t->result->worst_col = col;
                 t->got = got;
                 t->want = want.value;
-                t->allowed = want.bound;
+                t->allowed = want.bound + check->y->roundoff * fabs(want.value);
             }
             t->result->checked++;
         }
@@ -426,12 +426,10 @@ static gemmux_status conclude(const tally *t, gemmux_error *error)
     if (result->worst <= 1) {
         return GEMMUX_OK;
     }
-    return gemmux_fail(
-        error, GEMMUX_ERROR_VERIFY,
-        "y[%lld, %lld] is %.9g, the f64 reference %.9g +- %.3g before rounding: %.3g "
-        "times what is allowed",
-        (long long)result->worst_row, (long long)result->worst_col, t->got, t->want, t->allowed,
-        result->worst);
+    return gemmux_fail(error, GEMMUX_ERROR_VERIFY,
+                       "y[%lld, %lld] is %.7g, expected %.7g +- %.2g: %.3g times the bound",
+                       (long long)result->worst_row, (long long)result->worst_col, t->got, t->want,
+                       t->allowed, result->worst);
 }
 
 gemmux_status gemmux_verify(const gemmux_problem *problem, uint32_t liberties,
