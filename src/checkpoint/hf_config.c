@@ -119,8 +119,8 @@ static gemmux_status parse_group(const reader *r, const json_t *entry, gemmux_hf
 {
     const json_t *weights = json_object_get(entry, "weights");
     const char *type = "", *strategy = "";
-    int8_t symmetric = 1;
     gemmux_status status = get_texts(r, entry, "targets", &group->targets, &group->target_count);
+    group->symmetric = 1; /* compressed-tensors' default */
     if (status || !json_is_object(weights))
         return status;
     if (!status)
@@ -128,13 +128,12 @@ static gemmux_status parse_group(const reader *r, const json_t *entry, gemmux_hf
     if (!status)
         status = get_int(r, weights, "group_size", -1, 1 << 20, &group->group_size);
     if (!status)
-        status = get_bool(r, weights, "symmetric", &symmetric);
+        status = get_bool(r, weights, "symmetric", &group->symmetric);
     if (!status)
         status = get_text(r, weights, "type", &type);
     if (!status)
         status = get_text(r, weights, "strategy", &strategy);
     group->is_float = strcmp(type, "float") == 0;
-    group->asymmetric = !symmetric;
     if (strcmp(strategy, "channel") == 0)
         group->group_size = -1;
     const json_t *order = json_object_get(weights, "actorder");
@@ -171,13 +170,14 @@ static gemmux_status parse_groups(const reader *r, const json_t *quant)
 static gemmux_status parse_flat(const reader *r, const json_t *quant)
 {
     gemmux_hf_config *config = r->config;
-    int8_t symmetric = -1, zero_point = -1;
+    int8_t zero_point = -1;
     const char *format = "";
     gemmux_hf_group *group = config->groups = gemmux_arena_alloc(r->arena, sizeof *group);
     if (!group)
         return no_memory(r);
     config->group_count = 1;
     group->everything = true;
+    group->symmetric = -1;
     gemmux_status status = get_int(r, quant, "bits", 1, 64, &group->bits);
     if (!status)
         status = get_int(r, quant, "w_bit", 1, 64, &group->bits);
@@ -188,7 +188,7 @@ static gemmux_status parse_flat(const reader *r, const json_t *quant)
     if (!status)
         status = get_bool(r, quant, "desc_act", &config->reordered);
     if (!status)
-        status = get_bool(r, quant, "sym", &symmetric);
+        status = get_bool(r, quant, "sym", &group->symmetric);
     if (!status)
         status = get_bool(r, quant, "zero_point", &zero_point);
     if (!status)
@@ -196,7 +196,8 @@ static gemmux_status parse_flat(const reader *r, const json_t *quant)
     if (!status)
         status = get_text(r, quant, "version", &config->version);
     config->gptq_v2 = strcmp(format, "gptq_v2") == 0;
-    group->asymmetric = symmetric == 0 || zero_point == 1;
+    if (zero_point >= 0)
+        group->symmetric = !zero_point;
     group->is_float = config->method == GEMMUX_HF_FP8 || config->method == GEMMUX_HF_MXFP4 ||
                       config->method == GEMMUX_HF_MODELOPT;
     return status;

@@ -33,7 +33,7 @@ typedef struct gemmux_hf_group {
     int32_t group_size; /* 0: not stated; -1: one scale for a whole row */
     bool everything;    /* no targets are stated because all modules are meant */
     bool is_float;
-    bool asymmetric;
+    int8_t symmetric; /* 1, 0, or -1 when not stated */
 } gemmux_hf_group;
 
 typedef struct gemmux_hf_config {

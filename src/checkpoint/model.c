@@ -4,6 +4,7 @@
  * in the containers, everything about meaning in layers.c and the schemes.
  */
 #include "error.h"
+#include "gguf.h"
 #include "safetensors.h"
 #include "scheme.h"
 
@@ -81,24 +82,83 @@ static gemmux_status read_config(gemmux_model *model, const char *path, gemmux_e
 
 /* --------------------------------------------------------------------------------- opening -- */
 
-static gemmux_status open_map(gemmux_model *model, gemmux_file_map *map, gemmux_error *error)
+/* An encoder has no output head that could be its input table. */
+static bool is_encoder(const char *architecture)
+{
+    static const char *const parts[] = {"bert", "clip", "encoder", "embedding", NULL};
+    for (const char *const *part = parts; architecture && *part; part++) {
+        if (strstr(architecture, *part))
+            return true;
+    }
+    return false;
+}
+
+static gemmux_status read_gguf(gemmux_model *model, int32_t file, gemmux_gguf_info *info,
+                               gemmux_error *error)
+{
+    gemmux_status status = gemmux_gguf_read(&model->catalog, file, info, error);
+    model->is_gguf = true;
+    model->name = info->architecture;
+    model->top_k = info->top_k;
+    model->headless = model->headless || is_encoder(info->architecture);
+    return status;
+}
+
+/* Adds the mapped file and its tensors. */
+static gemmux_status read_map(gemmux_model *model, gemmux_file_map *map, gemmux_gguf_info *info,
+                              gemmux_error *error)
 {
     int32_t file = 0;
+    bool gguf = gemmux_is_gguf(map);
     gemmux_status status = gemmux_catalog_add_file(&model->catalog, map, &file, error);
-    return status ? status : gemmux_safetensors_read(&model->catalog, file, NULL, NULL, error);
+    if (status)
+        return status;
+    return gguf ? read_gguf(model, file, info, error)
+                : gemmux_safetensors_read(&model->catalog, file, NULL, NULL, error);
 }
 
 /* "model-00001-of-00003.safetensors" alone: tensors are missing, so their absence says nothing. */
 static bool is_one_of_many(const char *path)
 {
     const char *of = strstr(path, "-of-");
-    return of && strspn(of + 4, "0123456789") >= 2 && strspn(of + 4, "0") + 1 <= 5 &&
-           strncmp(of + 4, "00001.", 6) != 0;
+    return of && strspn(of + 4, "0123456789") == 5 && strncmp(of + 4, "00001.", 6) != 0;
+}
+
+/* llama.cpp splits a model into NAME-00001-of-0000N.gguf; each file has headers of its own. */
+static gemmux_status read_split(gemmux_model *model, const char *path, gemmux_gguf_info *info,
+                                gemmux_error *error)
+{
+    char mark[32];
+    int number = 0;
+    size_t length = strlen(path), tail = strlen("-00001-of-00003.gguf");
+    snprintf(mark, sizeof mark, "-of-%05d.gguf", info->split_count);
+    if (length < tail || !ends_with(path, mark) ||
+        sscanf(path + length - tail, "-%5d-", &number) != 1)
+        return gemmux_fail(error, GEMMUX_ERROR_INPUT,
+                           "%.200s: it is one of %d files, and its name does not end in "
+                           "-00001-of-%05d.gguf, by which the others would be found",
+                           path, info->split_count, info->split_count);
+    char *other = strdup(path);
+    if (!other)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a path");
+    gemmux_status status = GEMMUX_OK;
+    for (int i = 1; i <= info->split_count && !status; i++) {
+        gemmux_file_map map;
+        if (i == number)
+            continue;
+        snprintf(other + length - tail, tail + 1, "-%05d%s", i, mark);
+        status = gemmux_file_map_open(other, &map, error);
+        if (!status)
+            status = read_map(model, &map, info, error);
+    }
+    free(other);
+    return status;
 }
 
 static gemmux_status open_file(gemmux_model *model, const char *path, gemmux_error *error)
 {
     gemmux_file_map map;
+    gemmux_gguf_info info = {0};
     gemmux_status status = GEMMUX_OK;
     if (ends_with(path, ".json")) {
         status = read_config(model, path, error);
@@ -107,19 +167,24 @@ static gemmux_status open_file(gemmux_model *model, const char *path, gemmux_err
     status = gemmux_file_map_open(path, &map, error);
     if (status)
         return status;
-    model->headless = is_one_of_many(path);
-    status = read_config(model, path, error);
+    if (!gemmux_is_gguf(&map)) {
+        model->headless = is_one_of_many(path);
+        status = read_config(model, path, error);
+    }
     if (status) {
         gemmux_file_map_close(&map);
         return status;
     }
-    return open_map(model, &map, error);
+    status = read_map(model, &map, &info, error);
+    if (!status && info.split_count > 1)
+        status = read_split(model, path, &info, error);
+    return status;
 }
 
 /* What a folder holds; of each kind the first found and their number. */
 typedef struct folder {
-    char *index, *single, *gguf;
-    int index_count, single_count, gguf_count;
+    char *index, *single, *gguf, *split; /* split: the first of a GGUF model's several files */
+    int index_count, single_count, gguf_count, split_count;
 } folder;
 
 static void note(char **first, int *count, const char *prefix, const char *name)
@@ -137,6 +202,8 @@ static void look(DIR *directory, const char *prefix, folder *f)
             note(&f->single, &f->single_count, prefix, entry->d_name);
         else if (ends_with(entry->d_name, ".gguf"))
             note(&f->gguf, &f->gguf_count, prefix, entry->d_name);
+        if (ends_with(entry->d_name, ".gguf") && strstr(entry->d_name, "-00001-of-"))
+            note(&f->split, &f->split_count, prefix, entry->d_name);
     }
 }
 
@@ -158,6 +225,8 @@ static gemmux_status open_found(gemmux_model *model, const char *prefix, const f
         path = usual(prefix, "model.safetensors", f->single, f->single_count);
     if (!path && f->gguf_count == 1 && f->single_count == 0)
         path = f->gguf ? strdup(f->gguf) : NULL;
+    if (!path && f->split_count == 1 && f->single_count == 0)
+        path = f->split ? strdup(f->split) : NULL;
     if (!path)
         return gemmux_fail(error, GEMMUX_ERROR_INPUT,
                            "%.200s: needs model.safetensors, model.safetensors.index.json or one "
@@ -190,6 +259,7 @@ static gemmux_status open_folder(gemmux_model *model, const char *path, gemmux_e
     free(f.index);
     free(f.single);
     free(f.gguf);
+    free(f.split);
     return status;
 }
 
@@ -252,7 +322,7 @@ gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_
                                         &model->config, error);
     gemmux_file_map_memory(name, data, size, &map);
     if (!status)
-        status = open_map(model, &map, error);
+        status = read_map(model, &map, &(gemmux_gguf_info){0}, error);
     return finish(model, status, result, error);
 }
 

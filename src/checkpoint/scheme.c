@@ -293,3 +293,30 @@ bool gemmux_is_aligned(const gemmux_stored *tensor, size_t element)
 {
     return (uintptr_t)tensor->data % element == 0;
 }
+
+bool gemmux_is_scalar(const gemmux_stored *tensor)
+{
+    return gemmux_shape_elements(tensor->shape, tensor->rank) == 1;
+}
+
+void gemmux_turn(const uint8_t *from, uint8_t *to, int64_t count, int64_t n, int64_t k, size_t size)
+{
+    const int64_t side = 32; /* squares that stay in the cache */
+    const size_t matrix = (size_t)(n * k) * size;
+    for (int64_t m = 0; m < count; m++, from += matrix, to += matrix)
+        for (int64_t n0 = 0; n0 < n; n0 += side)
+            for (int64_t k0 = 0; k0 < k; k0 += side)
+                for (int64_t i = n0; i < n && i < n0 + side; i++)
+                    for (int64_t j = k0; j < k && j < k0 + side; j++)
+                        memcpy(to + (size_t)(i * k + j) * size, from + (size_t)(j * n + i) * size,
+                               size);
+}
+
+const gemmux_hf_group *gemmux_hint(const gemmux_model *model, const gemmux_source *source)
+{
+    const char *name = gemmux_part_of(model, source, GEMMUX_PART_WEIGHT)->name;
+    const gemmux_hf_config *config = &model->config;
+    if (config->group_count == 1) /* most of them; names need not be matched */
+        return config->groups;
+    return config->present ? gemmux_hf_module(config, name, source->stem_length) : NULL;
+}

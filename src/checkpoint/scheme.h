@@ -130,6 +130,19 @@ gemmux_status gemmux_check_scales(const gemmux_model *model, const gemmux_stored
                                   bool negative, gemmux_error *error);
 /* Can the file's bytes be used where they are? */
 bool gemmux_is_aligned(const gemmux_stored *tensor, size_t element);
+/* One number: no dimensions, or all of them 1. */
+bool gemmux_is_scalar(const gemmux_stored *tensor);
+/* [count][k][n] to [count][n][k], elements of `size` bytes. */
+void gemmux_turn(const uint8_t *from, uint8_t *to, int64_t count, int64_t n, int64_t k,
+                 size_t size);
+/* The config's words on the source's module; NULL: none. */
+const gemmux_hf_group *gemmux_hint(const gemmux_model *model, const gemmux_source *source);
+
+/* columns.c: GPTQ's g_idx. From the group of each column, fills k_order so that sorted columns lie
+ * in groups of `group`; *plain is true, and k_order untouched, when they do already. */
+gemmux_status gemmux_order_columns(const gemmux_model *model, const gemmux_stored *g_idx, int64_t k,
+                                   int64_t groups, int32_t group, int32_t *k_order, bool *plain,
+                                   gemmux_error *error);
 
 /* layers.c: fills sources from the catalog. */
 gemmux_status gemmux_find_layers(gemmux_model *model, gemmux_error *error);

@@ -5,11 +5,9 @@
  */
 #include "scheme.h"
 
-extern const gemmux_scheme gemmux_scheme_plain, gemmux_scheme_experts, gemmux_scheme_unknown;
+extern const gemmux_scheme gemmux_scheme_gguf, gemmux_scheme_plain, gemmux_scheme_experts,
+    gemmux_scheme_unknown;
 
 const gemmux_scheme *const gemmux_schemes[] = {
-    &gemmux_scheme_plain,
-    &gemmux_scheme_experts,
-    &gemmux_scheme_unknown,
-    NULL,
+    &gemmux_scheme_gguf, &gemmux_scheme_plain, &gemmux_scheme_experts, &gemmux_scheme_unknown, NULL,
 };

@@ -76,20 +76,6 @@ static gemmux_status read(gemmux_model *model, gemmux_source *source, gemmux_err
     return status ? status : gemmux_find_bias(model, source, ".bias", error);
 }
 
-/* [count][k][n] to [count][n][k], in squares that stay in the cache. */
-static void turn(const uint8_t *from, uint8_t *to, int64_t count, int64_t n, int64_t k, size_t size)
-{
-    const int64_t side = 32;
-    for (int64_t m = 0; m < count;
-         m++, from += (size_t)(n * k) * size, to += (size_t)(n * k) * size)
-        for (int64_t n0 = 0; n0 < n; n0 += side)
-            for (int64_t k0 = 0; k0 < k; k0 += side)
-                for (int64_t i = n0; i < n && i < n0 + side; i++)
-                    for (int64_t j = k0; j < k && j < k0 + side; j++)
-                        memcpy(to + (size_t)(i * k + j) * size, from + (size_t)(j * n + i) * size,
-                               size);
-}
-
 static gemmux_status load(const gemmux_model *model, const gemmux_source *source,
                           gemmux_weights *weights, gemmux_error *error)
 {
@@ -106,7 +92,7 @@ static gemmux_status load(const gemmux_model *model, const gemmux_source *source
     if (!view && source->variant == ROWS_FIRST)
         memcpy(room.codes, weight->data, (size_t)weight->bytes);
     else if (!view)
-        turn(weight->data, room.codes, weights->tensor.count, layer->n, layer->k, size);
+        gemmux_turn(weight->data, room.codes, weights->tensor.count, layer->n, layer->k, size);
     weights->tensor.codes = view ? weight->data : room.codes;
     return gemmux_load_bias(model, source, &room, weights, error);
 }
