@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * x86_avx512_vnni: int8 products with VPDPBUSD over packing panel16. Sums over a scale's group are
+ * exact integers. Weight codes are made unsigned by an offset, which is taken back through the sum
+ * of x: int8 + 128, int4 as stored, e2m1 doubled + 12.
+ */
+#include "x86.h"
+
+#if defined(__x86_64__)
+
+#    include <immintrin.h>
+
+#    if defined(__clang__)
+#        pragma clang attribute push(                                                              \
+            __attribute__((                                                                        \
+                target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni"))),  \
+            apply_to = function)
+#    else
+#        pragma GCC push_options
+#        pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vnni")
+#    endif
+
+#    define LEVEL_X GEMMUX_PANEL_INT8
+
+GEMMUX_INLINE __m512i accumulate(__m512i sum, __m512i w, __m512i x)
+{
+    return _mm512_dpbusd_epi32(sum, w, x);
+}
+
+#    include "x86_avx512.h"
+
+/* Quad q of sixteen lanes as unsigned bytes, in the order k + 0 2 1 3. */
+GEMMUX_INLINE __m512i decode_quad(const int code, __m512i v, const int q)
+{
+    if (code == GEMMUX_CODE_INT8)
+        return _mm512_xor_si512(v, _mm512_set1_epi8(INT8_MIN));
+    __m512i nibbles =
+        _mm512_and_si512(_mm512_srli_epi16(v, (unsigned)(4 * q)), _mm512_set1_epi8(15));
+    if (code == GEMMUX_CODE_INT4)
+        return nibbles;
+    const __m512i doubled = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+    return _mm512_shuffle_epi8(doubled, nibbles);
+}
+
+/* ----------------------------------------------------------------------------------- streaming --
+ */
+
+enum { STREAM_CHAINS = 4 };
+
+GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int zero,
+                               const int rows, const int chains, const void *const *from,
+                               const void *const *sums_of_x, float *out)
+{
+    const int quads = gemmux_lane_codes(code) / 4, lanes = 4 / quads;
+    const char *x[GEMMUX_STREAM_ROWS];
+    __m512 totals[GEMMUX_STREAM_ROWS];
+    GEMMUX_UNROLL
+    for (int r = 0; r < rows; r++) {
+        x[r] = from[r];
+        totals[r] = _mm512_loadu_ps(out + r * 16);
+    }
+    const uint8_t *codes = s->codes;
+    int64_t segment = 0;
+    for (int64_t k = 0; k < s->k; segment++) {
+        int64_t last = k + s->segment < s->k ? k + s->segment : s->k;
+        __m512i sums[GEMMUX_STREAM_ROWS * STREAM_CHAINS];
+        GEMMUX_UNROLL
+        for (int i = 0; i < rows * chains; i++)
+            sums[i] = _mm512_setzero_si512();
+        for (; k < last; k += 16, codes += lanes * 64) {
+            GEMMUX_UNROLL
+            for (int step = 0; step < 4; step++) {
+                __m512i w = decode_quad(code, load512(codes + step / quads * 64), step % quads);
+                GEMMUX_UNROLL
+                for (int r = 0; r < rows; r++) {
+                    const int i = r * chains + step % chains;
+                    sums[i] = accumulate(sums[i], w, repeat_lane(x[r] + k + step * 4));
+                }
+            }
+        }
+        __m512 scale = _mm512_loadu_ps(s->scales + segment * 16);
+        __m512i points = load512((const int32_t *)s->points + segment * 16);
+        GEMMUX_UNROLL
+        for (int r = 0; r < rows; r++) {
+            __m512i sum = sums[r * chains];
+            GEMMUX_UNROLL
+            for (int i = 1; i < chains; i++)
+                sum = _mm512_add_epi32(sum, sums[r * chains + i]);
+            __m512i x_sum = repeat_lane((const char *)sums_of_x[r] + segment * 4);
+            sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum));
+            totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, totals[r]);
+            if (zero == GEMMUX_ZERO_MIN)
+                totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x_sum),
+                                            _mm512_loadu_ps(s->mins + segment * 16), totals[r]);
+        }
+    }
+    GEMMUX_UNROLL
+    for (int r = 0; r < rows; r++)
+        _mm512_storeu_ps(out + r * 16, totals[r]);
+}
+
+GEMMUX_INLINE void stream_rows(const gemmux_strip *s, const int code, const int zero, int rows,
+                               const void *const *x, const void *const *sums, float *out)
+{
+    switch (rows) {
+    case 1:
+        stream_some(s, code, zero, 1, 4, x, sums, out);
+        break;
+    case 2:
+        stream_some(s, code, zero, 2, 4, x, sums, out);
+        break;
+    case 3:
+    case 4:
+        stream_some(s, code, zero, 4, 2, x, sums, out);
+        break;
+    case 5:
+    case 6:
+        stream_some(s, code, zero, 6, 1, x, sums, out);
+        break;
+    default:
+        stream_some(s, code, zero, 8, 1, x, sums, out);
+    }
+}
+
+static void stream(const gemmux_strip *s, int rows, const void *const *x, const void *const *sums,
+                   float *out){GEMMUX_FOR_INT8_CODE(stream_rows, s, rows, x, sums, out)}
+
+/* -------------------------------------------------------------------------------------- panels --
+ */
+
+GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int zero, char *to)
+{
+    (void)zero;
+    const int quads = gemmux_lane_codes(code) / 4;
+    for (int64_t k = 0; k < s->k; k += quads * 4) {
+        __m512i v = load512(s->codes + k / (quads * 4) * 64);
+        GEMMUX_UNROLL
+        for (int q = 0; q < quads; q++)
+            _mm512_storeu_si512(to + (k + q * 4) * 16, decode_quad(code, v, q));
+    }
+}
+
+static void decode(const gemmux_strip *s, bool fold, void *to)
+{
+    (void)fold; /* an integer sum takes its scale afterwards */
+    GEMMUX_FOR_INT8_CODE(decode_strip, s, to)
+}
+
+/* ------------------------------------------------------------------------------ x, zero points --
+ */
+
+/* Each four bytes in the order 0 2 1 3, padded with zeros to GEMMUX_PANEL_K. */
+static void widen(gemmux_code code, const void *from, int64_t k, void *to)
+{
+    (void)code;
+    const __m512i order =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    for (int64_t i = 0; i < k; i += 64) {
+        __mmask64 mask = k - i < 64 ? (UINT64_C(1) << (k - i)) - 1 : ~UINT64_C(0);
+        __m512i bytes = _mm512_maskz_loadu_epi8(mask, (const char *)from + i);
+        __mmask64 padded = k - i <= 32 ? UINT64_C(0xffffffff) : ~UINT64_C(0);
+        _mm512_mask_storeu_epi8((char *)to + i, padded, _mm512_shuffle_epi8(bytes, order));
+    }
+}
+
+static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
+{
+    int32_t *out = sums;
+    for (int64_t first = 0; first < k; first += segment) {
+        int64_t last = first + segment < k ? first + segment : k;
+        __m512i sum = _mm512_setzero_si512();
+        for (int64_t i = first; i < last; i += 64) { /* multiples of 16 */
+            __mmask64 mask = last - i < 64 ? (UINT64_C(1) << (last - i)) - 1 : ~UINT64_C(0);
+            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1),
+                                      _mm512_maskz_loadu_epi8(mask, (const char *)x + i));
+        }
+        *out++ = _mm512_reduce_add_epi32(sum);
+    }
+}
+
+static void points(const uint8_t *from, int64_t count, void *to)
+{
+    for (int64_t i = 0; i < count; i += 16)
+        _mm512_storeu_si512((int32_t *)to + i, _mm512_cvtepu8_epi32(_mm_loadu_si128(
+                                                   (const __m128i *)(const void *)(from + i))));
+}
+
+static const gemmux_panel_level level = {
+    .x = LEVEL_X,
+    .tile_rows = TILE_ROWS,
+    .tile_strips = TILE_STRIPS,
+    .stream_rows = GEMMUX_STREAM_ROWS,
+    .widen = widen,
+    .sum = sum_x,
+    .scales = read_scales,
+    .points = points,
+    .stream = stream,
+    .decode = decode,
+    .multiply = multiply,
+    .finish = finish,
+};
+
+static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
+                             const gemmux_form *form, gemmux_config *config)
+{
+    (void)form;
+    return gemmux_panel_configure(&level, problem, machine, config);
+}
+
+static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
+                             const gemmux_packed *w, void **state, gemmux_error *error)
+{
+    (void)w;
+    return gemmux_panel_prepare(&level, problem, machine, state, error);
+}
+
+static gemmux_status run(const gemmux_call *call, gemmux_error *error)
+{
+    return gemmux_panel_run(&level, call, error);
+}
+
+#    if defined(__clang__)
+#        pragma clang attribute pop
+#    else
+#        pragma GCC pop_options
+#    endif
+
+#else
+#    define configure NULL
+#    define prepare   NULL
+#    define run       NULL
+#endif
+
+static const gemmux_form forms[] = {
+    {
+        .x = GEMMUX_BIT(GEMMUX_INT8),
+        .w = GEMMUX_BIT(GEMMUX_INT8),
+        .y = GEMMUX_FLOATS,
+        .x_scaling = GEMMUX_BIT(GEMMUX_SCALING_TENSOR) | GEMMUX_BIT(GEMMUX_SCALING_ROW),
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_NATIVE,
+        .math = GEMMUX_MATH_INT8,
+        .share_compute = 0.85f,
+        .share_bandwidth = 0.85f,
+    },
+    {
+        .x = GEMMUX_BIT(GEMMUX_INT8),
+        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
+        .y = GEMMUX_FLOATS,
+        .x_scaling = GEMMUX_BIT(GEMMUX_SCALING_TENSOR) | GEMMUX_BIT(GEMMUX_SCALING_ROW),
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_UPCAST,
+        .math = GEMMUX_MATH_INT8,
+        .share_compute = 0.7f,
+        .share_bandwidth = 0.85f,
+    },
+};
+
+const gemmux_kernel gemmux_kernel_x86_avx512_vnni = {
+    .name = "x86_avx512_vnni",
+    .summary = "int8 dot products (VPDPBUSD), exact sums within a scale's group",
+    .device = GEMMUX_CPU,
+    .isa = GEMMUX_ISA_SSE2 | GEMMUX_ISA_AVX2 | GEMMUX_ISA_AVX512 | GEMMUX_ISA_AVX512VNNI,
+    .ops = GEMMUX_ALL_OPS,
+    .epilogue = GEMMUX_ALL_EPILOGUES,
+    .forms = forms,
+    .form_count = sizeof forms / sizeof forms[0],
+    .packing = &gemmux_packing_panel16,
+    .configure = configure,
+    .prepare = prepare,
+    .release = gemmux_panel_release,
+    .run = run,
+};
