@@ -135,9 +135,9 @@ static void add(builder *b, gemmux_case c)
     b->cases->items[b->cases->count++] = c;
 }
 
-static gemmux_case case_of(const builder *b, int64_t m, int64_t n, int64_t k, uint8_t data)
+static gemmux_case case_of(const builder *b, int64_t m, int64_t n, int64_t k, int data)
 {
-    gemmux_case c = {.problem = b->base, .data = data};
+    gemmux_case c = {.problem = b->base, .data = (uint8_t)data};
     c.problem.m = m, c.problem.n = n, c.problem.k = k;
     if (b->base.op == GEMMUX_MOE) {
         c.problem.experts = 5, c.problem.top_k = 2;
@@ -162,7 +162,7 @@ static void add_all_shapes(builder *b)
         add(b, case_of(b, 1, ns[i], 128, GEMMUX_DATA_RANDOM));
         add(b, case_of(b, 16, ns[i], 128, GEMMUX_DATA_POSITIVE));
     }
-    for (uint8_t data = GEMMUX_DATA_POSITIVE; data <= GEMMUX_DATA_NAN; data++) {
+    for (int data = GEMMUX_DATA_POSITIVE; data <= GEMMUX_DATA_NAN; data++) {
         add(b, case_of(b, 1, 72, 160, data));
         add(b, case_of(b, 19, 72, 160, data));
         add(b, case_of(b, 64, 100, 256, data));
