@@ -43,10 +43,10 @@ void gemmux_child_say(const gemmux_child *child, const gemmux_message *message);
 double gemmux_child_seconds_left(const gemmux_child *child);
 
 /* Runs body(context, child) in a forked process, on a thread of its own: libraries keep their
- * thread pools by calling thread, and a pool inherited through fork has no threads. The child has
- * default signal handlers, no core dump, no output, a limit on processor time, and is killed when
- * `seconds` are over or this thread ends. The parent waits for this one process and touches
- * nothing else: no handler, no mask, no other child. */
+ * thread pools by calling thread, and a pool inherited through fork has no threads (OpenMP hangs).
+ * The child has default signal handlers, no core dump, no output, a limit on processor time, and is
+ * killed when `seconds` are over or this thread ends. The parent waits for this one process and
+ * touches nothing else: no handler, no mask, no other child. */
 gemmux_status gemmux_child_run(void (*body)(void *context, const gemmux_child *child),
                                void *context, double seconds, gemmux_outcome *outcome,
                                gemmux_error *error);

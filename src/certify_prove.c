@@ -314,6 +314,25 @@ static bool guard_workspace(trial *t)
     return true;
 }
 
+/* gemmux_prepare answers a kernel's own failure by choosing another, and here there is none: asks
+ * the kernel itself what was wrong. */
+static void ask_why(trial *t, const gemmux_kernel *kernel, const gemmux_weights *w)
+{
+    gemmux_packed packed;
+    gemmux_error why;
+    void *state = NULL;
+    snprintf(t->wrong, sizeof t->wrong, "%.150s", t->error.text);
+    if (!kernel->prepare || gemmux_pack(kernel->packing, &w->tensor, NULL, &packed, NULL)) {
+        return;
+    }
+    if (kernel->prepare(&t->c->problem, &t->machine, &packed, &state, &why)) {
+        snprintf(t->wrong, sizeof t->wrong, "%.150s", why.text);
+    } else if (kernel->release) {
+        kernel->release(state);
+    }
+    gemmux_packed_free(&packed);
+}
+
 static bool prepare(trial *t, const gemmux_kernel *kernel)
 {
     const gemmux_weights w = {
@@ -321,9 +340,14 @@ static bool prepare(trial *t, const gemmux_kernel *kernel)
         .bias = (const float *)(const void *)t->bias.data,
     };
     const gemmux_range *ranges;
+    gemmux_decision decision;
+    t->machine.cores = gemmux_threads_count(t->threads);
+    if (gemmux_select(&t->c->problem, &t->machine, NULL, &decision, NULL, NULL)) {
+        return false; /* not with so few threads: no case */
+    }
     if (gemmux_prepare(&t->c->problem, &t->machine, NULL, NULL, &w, t->threads, &t->plan,
                        &t->error)) {
-        snprintf(t->wrong, sizeof t->wrong, "%.150s", t->error.text);
+        ask_why(t, kernel, &w);
         return false;
     }
     int count = gemmux_plan_ranges(t->plan, &ranges);

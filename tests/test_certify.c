@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -170,7 +171,28 @@ static gemmux_status run_next_scale(const gemmux_call *call, gemmux_error *error
     return status;
 }
 
-/* Padding of K multiplied too: wrong only when what is there is not zero. */
+static gemmux_status prepare_refuses(const gemmux_problem *problem, const gemmux_machine *machine,
+                                     const gemmux_packed *w, void **state, gemmux_error *error)
+{
+    (void)machine, (void)w, (void)state;
+    if (problem->m == 8) {
+        error->status = GEMMUX_ERROR_LIBRARY;
+        snprintf(error->text, sizeof error->text, "no handle to be had");
+        return GEMMUX_ERROR_LIBRARY;
+    }
+    return GEMMUX_OK;
+}
+
+/* Thread pools of libraries are kept by calling thread, and the forked thread's are dead. */
+static pthread_t main_thread;
+
+static gemmux_status run_on_own_thread(const gemmux_call *call, gemmux_error *error)
+{
+    return pthread_equal(pthread_self(), main_thread) ? GEMMUX_ERROR_INTERNAL
+                                                      : run_right(call, error);
+}
+
+/* A NaN of one row of x that reaches another row of y. */
 static gemmux_status run_leaks_nan(const gemmux_call *call, gemmux_error *error)
 {
     gemmux_status status = run_right(call, error);
@@ -436,6 +458,28 @@ static void other_ways_to_be_wrong(void **unused)
 #ifdef __SSE__
     expect(run_rounds_upward, GEMMUX_PROOF_WRONG, EVIDENCE("rounding control", "expected 0x1f80"));
 #endif
+}
+
+static void failing_prepare(void **unused)
+{
+    (void)unused;
+    planted *p = plant(run_right);
+    p->kernel.prepare = prepare_refuses;
+    gemmux_certificate c = certify(p, 120, false);
+    assert_int_equal(c.proof, GEMMUX_PROOF_WRONG);
+    assert_non_null(strstr(c.evidence, "linear 8x"));
+    assert_non_null(strstr(c.evidence, "no handle to be had"));
+    uproot(p);
+}
+
+static void own_thread(void **unused)
+{
+    (void)unused;
+    main_thread = pthread_self();
+    planted *p = plant(run_on_own_thread);
+    gemmux_certificate c = certify(p, 120, false);
+    assert_int_equal(c.proof, GEMMUX_PROOF_PROVED);
+    uproot(p);
 }
 
 /* A slow machine is no reason to condemn a kernel. */
@@ -934,6 +978,8 @@ int main(void)
         TEST(infinite_loop),
         TEST(one_element_past_the_end),
         TEST(other_ways_to_be_wrong),
+        TEST(failing_prepare),
+        TEST(own_thread),
         TEST(too_little_time),
         TEST(what_cannot_run_is_skipped),
         TEST(the_caller_is_unharmed),
