@@ -662,6 +662,51 @@ static void quantised_x(void **unused)
     free_scene(s);
 }
 
+/* All but one element of x lie half a step from the next code, and all round down. */
+static void quantised_x_at_its_worst(void **unused)
+{
+    (void)unused;
+    scene *s =
+        make_scene(gemmux_problem_linear(1, 2, 64, parse("f32"), parse("int8"), parse("f32")));
+    memset((char *)(uintptr_t)s->w.tensor.codes, 1, 2 * 64);
+    for (int64_t j = 0; j < 64; j++) {
+        set_x(s, 0, j, j == 0 ? 127 : 0.5f);
+    }
+    run_plain(s, &(departures){.x = x_int8});
+    assert_int_equal(verify(s, GEMMUX_LIBERTY_QUANTISED_X), GEMMUX_OK);
+    assert_true(s->result.worst > 0.9);
+    free_scene(s);
+}
+
+/* scale * code + zero, distributed over the sum: x.(scale code) and zero sum(x) nearly cancel. */
+static void distributed_minimum(void **unused)
+{
+    (void)unused;
+    scene *s = make_scene(
+        gemmux_problem_linear(1, 1, 64, parse("f32"), parse("int4:g64:min:f32"), parse("f32")));
+    float *scale = (float *)(uintptr_t)s->w.tensor.scales;
+    float *zero = (float *)(uintptr_t)s->w.tensor.zeros;
+    memset((char *)(uintptr_t)s->w.tensor.codes, 0x88, 32);
+    *scale = 12.50001f, *zero = -100;
+    float products = 0, sum = 0;
+    for (int64_t j = 0; j < 64; j++) {
+        float x = (float)(1 + uniform());
+        set_x(s, 0, j, x);
+        float term = x * 8;
+        products += term;
+        sum += x;
+    }
+    float scaled = products * *scale, moved = sum * *zero;
+    put(s, 0, 0, (double)(scaled + moved));
+    refer(s);
+    double off = fabs((double)(scaled + moved) - s->reference[0]);
+    assert_true(off > 1e-5 * fabs(s->reference[0])); /* more than gamma(72) alone */
+    assert_int_equal(verify(s, 0), GEMMUX_OK);
+    put(s, 0, 0, s->reference[0] + 8); /* one code of one element, nearly */
+    assert_int_equal(verify(s, 0), GEMMUX_ERROR_VERIFY);
+    free_scene(s);
+}
+
 /* Any order is within gamma(k), so this liberty widens nothing. */
 static void unordered_widens_nothing(void **unused)
 {
@@ -811,6 +856,8 @@ int main(void)
         cmocka_unit_test(overflow_of_y),
         cmocka_unit_test(liberties_are_just_wide_enough),
         cmocka_unit_test(quantised_x),
+        cmocka_unit_test(quantised_x_at_its_worst),
+        cmocka_unit_test(distributed_minimum),
         cmocka_unit_test(unordered_widens_nothing),
         cmocka_unit_test(liberties_do_not_hide_zeros),
         cmocka_unit_test(epilogues_are_checked),
