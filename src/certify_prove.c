@@ -39,9 +39,18 @@ typedef struct trial {
     gemmux_plan *plan;
     uint32_t liberties;
     double worst;
-    char wrong[160]; /* "": nothing so far */
+    bool ran;
+    char wrong[160];   /* what the kernel did; "": nothing so far */
+    char lacking[160]; /* what this process could not get; "": nothing */
     gemmux_error error;
 } trial;
+
+/* The kernel's own failure, which may come without words. */
+static void blame(trial *t, gemmux_status status)
+{
+    snprintf(t->wrong, sizeof t->wrong, "%.150s",
+             t->error.text[0] ? t->error.text : gemmux_status_name(status));
+}
 
 static uint64_t draw(uint64_t *seed)
 {
@@ -115,6 +124,7 @@ static bool place(trial *t, gemmux_guarded *memory, const void *from, int64_t by
     bool loose = t->c->layout == GEMMUX_LAYOUT_LOOSE;
     size_t gap = t->c->layout == GEMMUX_LAYOUT_TIGHT ? 0 : 64;
     if (gemmux_guarded_open(memory, (size_t)bytes, loose ? 64 : (size_t)align, gap, &t->error)) {
+        snprintf(t->lacking, sizeof t->lacking, "%.150s", t->error.text);
         return false;
     }
     if (from && bytes) {
@@ -171,18 +181,21 @@ static bool place_tensor(trial *t, placed *to, const gemmux_tensor *from)
     return true;
 }
 
-/* False, with t->wrong still "", when the format cannot hold such data: then there is no case. */
+/* False, and nothing lacking, when the format cannot hold such data: then there is no case. */
 static bool make_tensor(trial *t, placed *to, int64_t count, int64_t rows, int64_t cols,
                         gemmux_format format, bool is_x)
 {
     gemmux_weights made = {0};
     float *values = malloc((size_t)(count * rows * cols + 1) * sizeof *values);
-    bool good = values != NULL;
-    if (good) {
+    gemmux_status status = GEMMUX_ERROR_MEMORY;
+    if (values) {
         fill(t, values, count, rows, cols, format, is_x);
-        good = !gemmux_quantise(values, count, rows, cols, format, &made, &t->error) &&
-               place_tensor(t, to, &made.tensor);
+        status = gemmux_quantise(values, count, rows, cols, format, &made, &t->error);
     }
+    if (status && status != GEMMUX_ERROR_INPUT) {
+        snprintf(t->lacking, sizeof t->lacking, "operands: %s", gemmux_status_name(status));
+    }
+    bool good = !status && place_tensor(t, to, &made.tensor);
     gemmux_weights_free(&made);
     free(values);
     return good;
@@ -304,8 +317,12 @@ static bool guard_workspace(trial *t)
         need = bytes > need ? bytes : need;
     }
     need += plan->gather_bytes;
-    if (!plan->workspace || gemmux_guarded_open(&t->workspace, (size_t)need, 64, 0, &t->error)) {
-        return !plan->workspace;
+    if (!plan->workspace) {
+        return true;
+    }
+    if (gemmux_guarded_open(&t->workspace, (size_t)need, 64, 0, &t->error)) {
+        snprintf(t->lacking, sizeof t->lacking, "%.150s", t->error.text);
+        return false;
     }
     memset(t->workspace.data, POISON, (size_t)need);
     free(plan->workspace);
@@ -319,14 +336,15 @@ static bool guard_workspace(trial *t)
 static void ask_why(trial *t, const gemmux_kernel *kernel, const gemmux_weights *w)
 {
     gemmux_packed packed;
-    gemmux_error why;
     void *state = NULL;
-    snprintf(t->wrong, sizeof t->wrong, "%.150s", t->error.text);
+    blame(t, GEMMUX_ERROR_NO_KERNEL);
     if (!kernel->prepare || gemmux_pack(kernel->packing, &w->tensor, NULL, &packed, NULL)) {
         return;
     }
-    if (kernel->prepare(&t->c->problem, &t->machine, &packed, &state, &why)) {
-        snprintf(t->wrong, sizeof t->wrong, "%.150s", why.text);
+    t->error.text[0] = 0;
+    gemmux_status status = kernel->prepare(&t->c->problem, &t->machine, &packed, &state, &t->error);
+    if (status) {
+        blame(t, status);
     } else if (kernel->release) {
         kernel->release(state);
     }
@@ -345,8 +363,13 @@ static bool prepare(trial *t, const gemmux_kernel *kernel)
     if (gemmux_select(&t->c->problem, &t->machine, NULL, &decision, NULL, NULL)) {
         return false; /* not with so few threads: no case */
     }
-    if (gemmux_prepare(&t->c->problem, &t->machine, NULL, NULL, &w, t->threads, &t->plan,
-                       &t->error)) {
+    gemmux_status status = gemmux_prepare(&t->c->problem, &t->machine, NULL, NULL, &w, t->threads,
+                                          &t->plan, &t->error);
+    if (status == GEMMUX_ERROR_MEMORY) {
+        snprintf(t->lacking, sizeof t->lacking, "%.150s", t->error.text);
+        return false;
+    }
+    if (status) {
         ask_why(t, kernel, &w);
         return false;
     }
@@ -407,10 +430,13 @@ static bool run_once(trial *t)
 {
     unsigned control = control_word();
     poison_y(t);
-    if (gemmux_run(t->plan, &t->args, &t->error)) {
-        snprintf(t->wrong, sizeof t->wrong, "%.150s", t->error.text);
+    t->error.text[0] = 0;
+    gemmux_status status = gemmux_run(t->plan, &t->args, &t->error);
+    if (status) {
+        blame(t, status);
         return false;
     }
+    t->ran = true;
     if (control_word() != control) {
         snprintf(t->wrong, sizeof t->wrong,
                  "left the rounding control at %#x, expected %#x as before", control_word(),
@@ -448,8 +474,10 @@ static bool check_values(trial *t)
     gemmux_status status =
         gemmux_verify(p, t->liberties, &w, &t->args, products > WHOLE_PRODUCTS ? SAMPLED_ROWS : 0,
                       &result, &t->error);
-    if (status) {
-        snprintf(t->wrong, sizeof t->wrong, "%.150s", t->error.text);
+    if (status == GEMMUX_ERROR_MEMORY) {
+        snprintf(t->lacking, sizeof t->lacking, "%.150s", t->error.text);
+    } else if (status) {
+        blame(t, status);
     }
     t->worst = result.worst;
     return !status;
@@ -460,7 +488,8 @@ static bool check_twice(trial *t)
     size_t bytes = t->y.bytes;
     unsigned char *first = malloc(bytes + 1);
     if (!first) {
-        return true;
+        snprintf(t->lacking, sizeof t->lacking, "no memory for a second result");
+        return false;
     }
     memcpy(first, t->y.data, bytes);
     bool good = run_once(t);
@@ -479,7 +508,7 @@ static bool check_twice(trial *t)
 static void try_case(trial *t, const gemmux_kernel *kernel)
 {
     if (!make_operands(t)) {
-        return; /* this data does not exist in this format, or there is no memory */
+        return;
     }
     lock_operands(t);
     if (prepare(t, kernel) && run_once(t) && (t->c->data == GEMMUX_DATA_NAN || check_written(t)) &&
@@ -515,6 +544,7 @@ void gemmux_prove(void *context, const gemmux_child *child)
     gemmux_threads *several = NULL;
     double worst = 0;
     char worst_text[200] = "";
+    int done = 0;
     gemmux_threads_create(2, &several, NULL); /* NULL, one thread, where there are no more */
     for (int i = 0; i < job->cases->count; i++) {
         const gemmux_case *c = &job->cases->items[i];
@@ -525,23 +555,27 @@ void gemmux_prove(void *context, const gemmux_child *child)
             snprintf(evidence, sizeof evidence,
                      "only %d of %d cases fitted into the time limit; none failed", i,
                      job->cases->count);
-            say(child, 1, GEMMUX_PROOF_SKIPPED, i, evidence);
+            say(child, 1, GEMMUX_PROOF_SKIPPED, done, evidence);
             return;
         }
-        say(child, 0, GEMMUX_PROOF_SKIPPED, i, text);
+        say(child, 0, GEMMUX_PROOF_SKIPPED, done, text);
         try_case(&t, job->kernel);
+        done += t.ran;
         if (t.worst > worst) {
             worst = t.worst;
             snprintf(worst_text, sizeof worst_text, "%s", text);
         }
-        if (t.wrong[0]) {
-            snprintf(evidence, sizeof evidence, "%s: %s", text, t.wrong);
-            say(child, 1, GEMMUX_PROOF_WRONG, i + 1, evidence);
+        if (t.wrong[0] || t.lacking[0]) {
+            snprintf(evidence, sizeof evidence, "%s: %s", text, t.wrong[0] ? t.wrong : t.lacking);
+            say(child, 1, t.wrong[0] ? GEMMUX_PROOF_WRONG : GEMMUX_PROOF_SKIPPED, done, evidence);
             return;
         }
         close_trial(&t);
     }
     snprintf(evidence, sizeof evidence, "at most %.3f of the bound, in %s", worst, worst_text);
-    say(child, 1, GEMMUX_PROOF_PROVED, job->cases->count, evidence);
+    if (done == 0) {
+        snprintf(evidence, sizeof evidence, "no case could be tried");
+    }
+    say(child, 1, done ? GEMMUX_PROOF_PROVED : GEMMUX_PROOF_SKIPPED, done, evidence);
     gemmux_threads_free(several);
 }

@@ -152,6 +152,12 @@ static gemmux_status run_refuses(const gemmux_call *call, gemmux_error *error)
     return call->x.rows == 2 ? GEMMUX_ERROR_LIBRARY : run_right(call, error);
 }
 
+/* An error without words is an error. */
+static gemmux_status run_refuses_silently(const gemmux_call *call, gemmux_error *error)
+{
+    return call->x.rows == 2 ? GEMMUX_ERROR_DEVICE : run_right(call, error);
+}
+
 /* A scale too far along K: only distinct scales in neighbouring blocks show it. */
 static gemmux_status run_next_scale(const gemmux_call *call, gemmux_error *error)
 {
@@ -452,6 +458,7 @@ static void other_ways_to_be_wrong(void **unused)
     expect(run_forgets_an_element, GEMMUX_PROOF_WRONG, EVIDENCE("was not written"));
     expect(run_exits, GEMMUX_PROOF_CRASHED, EVIDENCE("ended its process with status 0", " 7x"));
     expect(run_refuses, GEMMUX_PROOF_WRONG, EVIDENCE("linear 2x", "no memory on Tuesdays"));
+    expect(run_refuses_silently, GEMMUX_PROOF_WRONG, EVIDENCE("linear 2x", "device error"));
     expect(run_next_scale, GEMMUX_PROOF_WRONG, EVIDENCE("mxfp4", "expected"));
     expect(run_differs, GEMMUX_PROOF_WRONG, EVIDENCE("two runs differ"));
     expect(run_leaks_nan, GEMMUX_PROOF_WRONG, EVIDENCE("a NaN in x", "y[0, 0] is"));
