@@ -50,6 +50,7 @@ typedef enum cli_option {
     CLI_OPTION_TIMEOUT,
     CLI_OPTION_OVERHEAD,
     CLI_OPTION_MEASURE,
+    CLI_OPTION_LOST,
     CLI_OPTION_JSON,
     CLI_OPTION_HELP,
     CLI_OPTION_COUNT
@@ -85,7 +86,7 @@ typedef struct cli_options {
     int threads;
     bool again;
     double timeout;
-    bool overhead, measure, json, help;
+    bool overhead, measure, lost, json, help;
     const char *arguments[CLI_MAX_ARGUMENTS]; /* what is no option */
     int argument_count;
 } cli_options;
@@ -110,6 +111,8 @@ void cli_help(FILE *out, const cli_command *command);
 int cli_problem(const cli_options *options, gemmux_problem *problem);
 /* The machine of --device, "cpu" by default. */
 int cli_machine(const cli_options *options, gemmux_machine *machine);
+/* gemmux probe FILE: the GPU code that a file carries. */
+int cli_probe_file(const cli_options *options, const char *path);
 /* The same, but one that can run: not a description. */
 int cli_machine_here(const cli_options *options, const char *verb, gemmux_machine *machine);
 /* A kernel by its exact name; prints the nearest names when there is none. */

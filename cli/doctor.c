@@ -34,8 +34,9 @@ static void show_remedies(const gemmux_finding *finding)
 {
     cli_print(CLI_DIM, "fixes, best first\n");
     for (int i = 0; i < finding->remedy_count; i++) {
-        cli_print(CLI_GOOD, "  %d. ", i + 1);
-        cli_print(CLI_BOLD, "price: %s\n", finding->remedies[i].price);
+        char price[256];
+        snprintf(price, sizeof price, "%d. price: %s", i + 1, finding->remedies[i].price);
+        cli_wrap(CLI_BOLD, 2, price);
         cli_wrap(CLI_PLAIN, 5, finding->remedies[i].text);
     }
 }
@@ -59,10 +60,11 @@ static void show_finding(const gemmux_finding *finding, const gemmux_machine *ma
 {
     char text[1024];
     size_t used = 0;
-    cli_print(CLI_BOLD, "%s\n", finding->title);
-    cli_print(CLI_PLAIN, "  stage %s, blame %s, cause %s\n",
-              gemmux_stage_name((gemmux_stage)finding->stage),
-              gemmux_blame_name((gemmux_blame)finding->blame), finding->id);
+    cli_wrap(CLI_BOLD, 0, finding->title);
+    snprintf(text, sizeof text, "stage %s, blame %s, cause %s",
+             gemmux_stage_name((gemmux_stage)finding->stage),
+             gemmux_blame_name((gemmux_blame)finding->blame), finding->id);
+    cli_wrap(CLI_PLAIN, 2, text);
     snprintf(text, sizeof text, "line %lld%s: %s", (long long)finding->line,
              finding->matches > 1 ? " and more" : "", finding->excerpt);
     label("the log says", CLI_PLAIN, text);
@@ -85,8 +87,10 @@ static void show(const gemmux_finding *findings, int count, const gemmux_machine
     for (int i = 1; i < count; i++) {
         if (i == 1)
             cli_print(CLI_DIM, "\nalso in the log\n");
-        cli_print(CLI_PLAIN, "  line %-6lld %s%s\n", (long long)findings[i].line, findings[i].title,
-                  findings[i].symptom ? " (a symptom)" : "");
+        char text[300];
+        snprintf(text, sizeof text, "line %lld: %s%s", (long long)findings[i].line,
+                 findings[i].title, findings[i].symptom ? " (a symptom)" : "");
+        cli_wrap(CLI_PLAIN, 2, text);
     }
     if (findings[0].symptom)
         cli_note("only symptoms: what led to them is not in this part of the log");
@@ -209,10 +213,9 @@ const cli_command cli_doctor = {
     .name = "doctor",
     .arguments = "[LOG]",
     .summary = "find the real cause in an error log, and what to do about it",
-    .details =
-        "LOG is a file; without it, or with -, standard input is read. The facts weighed are\n"
-        "those of --device, by default of the first GPU here, else of the CPU. Exit code 3\n"
-        "when no known cause is in the log.",
+    .details = "LOG is a file; without it, or with -, standard input is read. The facts\n"
+               "weighed are those of --device, by default of the first GPU here, else of the\n"
+               "CPU. Exit code 3 when no known cause is in the log.",
     .options = CLI_BIT(DEVICE) | CLI_BIT(JSON) | CLI_BIT(HELP),
     .run = run,
 };

@@ -46,6 +46,7 @@ static const struct {
     [CLI_OPTION_OVERHEAD] = {"overhead", NULL,
                              "time gemmux itself: select, and planning 500 tensors"},
     [CLI_OPTION_MEASURE] = {"measure", NULL, "measure bandwidth and peak rates (0.3 s)"},
+    [CLI_OPTION_LOST] = {"lost", NULL, "names of the kernels that the device cannot run"},
     [CLI_OPTION_JSON] = {"json", NULL, "one JSON document on stdout"},
     [CLI_OPTION_HELP] = {"help", NULL, "this text"},
 };
@@ -393,6 +394,9 @@ static int take(cli_options *o, cli_option option, const char *text)
         return CLI_DONE;
     case CLI_OPTION_MEASURE:
         o->measure = true;
+        return CLI_DONE;
+    case CLI_OPTION_LOST:
+        o->lost = true;
         return CLI_DONE;
     case CLI_OPTION_JSON:
         o->json = true;

@@ -209,9 +209,13 @@ static void show_builtins(void)
 
 static int run(cli_options *options)
 {
+    if (options->argument_count > 1)
+        return cli_fail(CLI_BAD_INPUT, "probe takes one file at most, but got \"%s\" as well",
+                        options->arguments[1]);
     if (options->argument_count)
-        return cli_fail(CLI_BAD_INPUT, "probe takes no argument, but got \"%s\"",
-                        options->arguments[0]);
+        return cli_probe_file(options, options->arguments[0]);
+    if (options->lost)
+        return cli_fail(CLI_BAD_INPUT, "--lost is about the kernels of a file: probe FILE --lost");
     json_t *devices = json_array(), *builtins = json_array();
     int code = probe_one(options, devices, options->device ? options->device : "cpu", true);
     for (int i = 0; !code && !options->device && i < MAX_GPUS; i++) {
@@ -234,8 +238,12 @@ static int run(cli_options *options)
 
 const cli_command cli_probe = {
     .name = "probe",
-    .arguments = "",
+    .arguments = "[FILE]",
     .summary = "show devices, instruction sets, libraries and GPU code",
-    .options = CLI_BIT(DEVICE) | CLI_BIT(JSON) | CLI_BIT(HELP),
+    .details = "With FILE (a library, a program, a cubin) only the GPU code that it really\n"
+               "carries is shown, and on what that runs: on --device, else on the first GPU\n"
+               "here, else on every architecture that gemmux knows. Exit code 3 when nothing\n"
+               "in it runs on --device.",
+    .options = CLI_BIT(DEVICE) | CLI_BIT(LOST) | CLI_BIT(JSON) | CLI_BIT(HELP),
     .run = run,
 };

@@ -8,3 +8,9 @@ if(GEMMUX_SANITIZE)
 endif()
 
 set(GEMMUX_TESTS "." CACHE STRING "Build only tests/test_*.c whose name matches this expression")
+
+option(GEMMUX_FUZZ "Build tests/fuzz with libFuzzer and fuzz for $GEMMUX_FUZZ_SECONDS each (clang)" OFF)
+if(GEMMUX_FUZZ)
+    add_compile_options(-fsanitize=fuzzer-no-link)
+    add_link_options(-fsanitize=fuzzer-no-link)
+endif()

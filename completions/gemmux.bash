@@ -42,6 +42,7 @@ _gemmux()
         case $command in
         select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
                                          --why-not $policy" -- "$word")) ;;
+        probe) COMPREPLY=($(compgen -W "--device --lost --json" -- "$word")) ;;
         doctor) COMPREPLY=($(compgen -W "--device --json" -- "$word")) ;;
         run | check | bench) COMPREPLY=($(compgen -W "$policy" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
@@ -50,7 +51,7 @@ _gemmux()
     *)
         case $command in
         select) COMPREPLY=($(compgen -W "matmul linear moe" -- "$word")) ;;
-        run | doctor) compopt -o default 2>/dev/null ;;
+        run | doctor | probe) compopt -o default 2>/dev/null ;;
         esac
         ;;
     esac

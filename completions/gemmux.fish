@@ -4,7 +4,7 @@ set -l commands probe kernels select run check bench doctor
 set -l formats f32 f16 bf16 e4m3 e4m3:row e4m3:block128 e5m2 mxfp8 mxfp4 nvfp4 int8 int8:tensor \
     int4 int4:g32 int4:g64 int4:row nf4
 set -l routing "__fish_seen_subcommand_from select run check bench"
-set -l devices "__fish_seen_subcommand_from select run check bench doctor"
+set -l devices "__fish_seen_subcommand_from select run check bench doctor probe"
 
 complete -c gemmux -f
 complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a probe -d "devices, instruction sets and libraries"
@@ -16,7 +16,8 @@ complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a bench -d "t
 complete -c gemmux -n "not __fish_seen_subcommand_from $commands" -a doctor -d "find the real cause in an error log"
 
 complete -c gemmux -n "__fish_seen_subcommand_from select; and not __fish_seen_subcommand_from matmul linear moe" -a "matmul linear moe"
-complete -c gemmux -n "__fish_seen_subcommand_from run doctor" -F
+complete -c gemmux -n "__fish_seen_subcommand_from run doctor probe" -F
+complete -c gemmux -n "__fish_seen_subcommand_from probe" -l lost -d "kernels that the device cannot run"
 for size in m n k experts top-k
     complete -c gemmux -n "__fish_seen_subcommand_from select bench" -l $size -x
 end

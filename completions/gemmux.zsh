@@ -45,7 +45,8 @@ _gemmux() {
         check) _arguments '*:kernel:' $policy ;;
         bench) _arguments $problem $policy ;;
         doctor) _arguments '2:log:_files' '--device[weigh the facts of this device]:device:_files -g "*.txt"' '--json[one JSON document]' ;;
-        probe|kernels) _arguments '--json[one JSON document]' ;;
+        probe) _arguments '2:file:_files' '--device[what runs on this device]:device:_files -g "*.txt"' '--lost[kernels that the device cannot run]' '--json[one JSON document]' ;;
+        kernels) _arguments '--json[one JSON document]' ;;
     esac
 }
 

@@ -446,6 +446,14 @@ GEMMUX_API const char *gemmux_gpu_code_name(const gemmux_gpu_code *code, char *b
 GEMMUX_API const gemmux_gpu_code *gemmux_gpu_scan_best(const gemmux_gpu_scan *scan, int cc,
                                                        int64_t *fatbins);
 
+/* Kernels by name, and whether the driver could take code for them on a device of `cc`. found is
+ * called once a name, in no order that means anything. Reads one image out of each fatbin, which
+ * takes seconds for libraries of half a gigabyte; *unread (may be NULL) counts images that could
+ * not be unpacked (zstd needs libzstd.so.1, which is opened when found). */
+GEMMUX_API gemmux_status gemmux_scan_gpu_kernels(
+    const char *path, int cc, void (*found)(void *context, const char *name, bool runs),
+    void *context, int64_t *unread, gemmux_error *error);
+
 /* ------------------------------------------------------------------------------------ policy -- */
 
 /* The caller's wishes. All zero is a good default. Globs are comma-separated, `*` and `?`. */

@@ -3,7 +3,7 @@
  * The fatbin scanner: what small files made by nvcc carry, where in a file it finds them, what it
  * makes of damage, the rules of which code runs where, and the real libcublasLt where there is one.
  */
-#include "gemmux.h"
+#include "probe/unpack.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -258,6 +258,80 @@ static void bad_paths_are_answered(void **state)
     assert_int_equal(gemmux_scan_gpu_memory(NULL, 0, &scan, &error), GEMMUX_OK);
 }
 
+typedef struct heard {
+    char names[256];
+    int runs, lost;
+} heard;
+
+static void hear(void *context, const char *name, bool runs)
+{
+    heard *all = context;
+    size_t used = strlen(all->names);
+    snprintf(all->names + used, sizeof all->names - used, "%s%s ", name, runs ? "+" : "-");
+    all->runs += runs;
+    all->lost += !runs;
+}
+
+static void lost_kernels_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        int cc, runs, lost;
+    } cases[] = {
+        {FATBIN("exact.fatbin"), 120, 2, 0}, {FATBIN("exact.fatbin"), 121, 0, 2},
+        {FATBIN("plain.fatbin"), 121, 1, 0}, {FATBIN("mixed.fatbin"), 75, 1, 0},
+        {FATBIN("mixed.fatbin"), 70, 0, 1},  {FATBIN("lto.fatbin"), 80, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        heard all = {0};
+        int64_t unread = -1;
+        assert_int_equal(
+            gemmux_scan_gpu_kernels(cases[i].path, cases[i].cc, hear, &all, &unread, NULL),
+            GEMMUX_OK);
+        if (all.runs != cases[i].runs || all.lost != cases[i].lost || unread)
+            fail_msg("case %zu: %s(%lld unread)", i, all.names, (long long)unread);
+    }
+    heard all = {0};
+    assert_int_equal(gemmux_scan_gpu_kernels(FATBIN("exact.fatbin"), 121, hear, &all, NULL, NULL),
+                     GEMMUX_OK);
+    assert_non_null(strstr(all.names, "one- "));
+    assert_non_null(strstr(all.names, "two- "));
+    /* PTX for 8.0, packed with zstd: read where libzstd is, counted as unread where it is not. */
+    int64_t unread = 0;
+    heard ptx = {0};
+    assert_int_equal(gemmux_scan_gpu_kernels(FATBIN("mixed.fatbin"), 89, hear, &ptx, &unread, NULL),
+                     GEMMUX_OK);
+    assert_int_equal(ptx.runs + (int)unread, 1);
+    assert_int_equal(gemmux_scan_gpu_kernels("/nonexistent", 89, hear, &ptx, &unread, NULL),
+                     GEMMUX_ERROR_IO);
+}
+
+static void lz4_blocks_unpack_within_their_bounds(void **state)
+{
+    (void)state;
+    /* "abc", then 3 bytes back for 4 + 8 bytes, then "xyz" as the last literals. */
+    static const uint8_t good[] = {0x38, 'a', 'b', 'c', 3, 0, 0x30, 'x', 'y', 'z'};
+    /* 15 + 255 + 1 literals. */
+    uint8_t longer[2 + 1 + 271] = {0xf0, 255, 1}, out[512];
+    memset(longer + 3, 'q', 271);
+    assert_int_equal(gemmux_unpack_lz4(good, sizeof good, out, sizeof out), 18);
+    assert_memory_equal(out, "abcabcabcabcabcxyz", 18);
+    assert_int_equal(gemmux_unpack_lz4(good, sizeof good, out, 18), 18);
+    assert_int_equal(gemmux_unpack_lz4(good, sizeof good, out, 17), -1);
+    assert_int_equal(gemmux_unpack_lz4(longer, sizeof longer, out, sizeof out), 271);
+    assert_int_equal(gemmux_unpack_lz4(longer, sizeof longer - 1, out, sizeof out), -1);
+    static const uint8_t before_start[] = {0x10, 'a', 2, 0, 0};
+    static const uint8_t nowhere[] = {0x10, 'a', 0, 0, 0};
+    static const uint8_t cut[] = {0x10, 'a', 1};
+    static const uint8_t endless[] = {0xf0, 255, 255};
+    assert_int_equal(gemmux_unpack_lz4(before_start, sizeof before_start, out, sizeof out), -1);
+    assert_int_equal(gemmux_unpack_lz4(nowhere, sizeof nowhere, out, sizeof out), -1);
+    assert_int_equal(gemmux_unpack_lz4(cut, sizeof cut, out, sizeof out), -1);
+    assert_int_equal(gemmux_unpack_lz4(endless, sizeof endless, out, sizeof out), -1);
+    assert_int_equal(gemmux_unpack_lz4(good, 0, out, sizeof out), 0);
+}
+
 /* libcublasLt 13.1.0 of CUDA toolkit 13.0, x86-64: counted by an independent reader. */
 static void real_cublaslt(void **state)
 {
@@ -305,6 +379,8 @@ int main(void)
         cmocka_unit_test(damage_is_survived),
         cmocka_unit_test(hostile_files_are_given_up),
         cmocka_unit_test(bad_paths_are_answered),
+        cmocka_unit_test(lost_kernels_are_named),
+        cmocka_unit_test(lz4_blocks_unpack_within_their_bounds),
         cmocka_unit_test(real_cublaslt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,9 @@ typedef struct gemmux_fatbin_entry {
     bool zstd, lz4;
 } gemmux_fatbin_entry;
 
+/* What the driver takes first: machine code over PTX, the more specific, the newer. */
+int gemmux_gpu_code_preference(const gemmux_gpu_code *code);
+
 /* A cursor over the fatbins of a file. */
 typedef struct gemmux_fatbin_walk {
     const gemmux_bytes *bytes;

@@ -86,8 +86,7 @@ bool gemmux_gpu_code_runs(const gemmux_gpu_code *code, int cc, char *buffer, siz
     return yes;
 }
 
-/* What the driver prefers: machine code over PTX, the more specific, the newer. */
-static int preference(const gemmux_gpu_code *code)
+int gemmux_gpu_code_preference(const gemmux_gpu_code *code)
 {
     int suffix = code->suffix == 'a' ? 2 : code->suffix == 'f' ? 1 : 0;
     return (code->kind == GEMMUX_GPU_SASS ? 100000 : 0) + suffix * 10000 + code->cc;
@@ -101,7 +100,7 @@ const gemmux_gpu_code *gemmux_gpu_scan_best(const gemmux_gpu_scan *scan, int cc,
         if (!gemmux_gpu_code_runs(&scan->code[i], cc, NULL, 0))
             continue;
         running |= UINT64_C(1) << i;
-        if (!best || preference(&scan->code[i]) > preference(best))
+        if (!best || gemmux_gpu_code_preference(&scan->code[i]) > gemmux_gpu_code_preference(best))
             best = &scan->code[i];
     }
     if (fatbins) {

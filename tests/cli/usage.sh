@@ -30,6 +30,6 @@ run 2 select linear --json=yes
 says "--json takes no value"
 run 2 kernels what
 says '"what"'
-run 2 probe what
-says '"what"'
+run 1 probe what # a file that is not there
+says "'what'"
 finish
