@@ -82,7 +82,7 @@ gemmux_status gemmux_doctor_learn(gemmux_doctor *doctor, const char *text, size_
     char *id = gemmux_doctor_keep(doctor, size + 1);
     if (!id)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a cause");
-    memcpy(id, base, size);
+    snprintf(id, size + 1, "%s", base); /* cuts ".txt" off */
     for (int i = 0; i < doctor->cause_count; i++)
         if (!strcmp(doctor->causes[i]->id, id))
             return gemmux_fail(error, GEMMUX_ERROR_INPUT, "%.80s: there is a cause '%s' already",
@@ -157,10 +157,8 @@ const char *gemmux_doctor_fill(gemmux_doctor *doctor, const gemmux_cause *cause,
                                 ? here
                                 : gemmux_doctor_detail(cause, text + 1, length - 2);
         value = value ? value : missing;
-        size_t size = strlen(value);
-        size = size < room - used - 1 ? size : room - used - 1;
-        memcpy(out + used, value, size);
-        used += size;
+        while (*value && used + 1 < room)
+            out[used++] = *value++;
         text += length;
     }
     return out;

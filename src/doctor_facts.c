@@ -11,6 +11,24 @@
 #include <stdio.h>
 #include <string.h>
 
+/* "13.0.88" into up to three integers of at most nine digits; returns how many. */
+static int read_parts(const char *text, int part[3])
+{
+    int count = 0;
+    while (count < 3) {
+        int digits = 0, value = 0;
+        for (; *text >= '0' && *text <= '9' && digits < 9; digits++)
+            value = value * 10 + (*text++ - '0');
+        if (!digits)
+            break;
+        part[count++] = value;
+        if (*text != '.')
+            break;
+        text++;
+    }
+    return count;
+}
+
 /* A number as the subject counts: cc 12.1, sm_121a and 121 are 121; versions are major * 10000 +
  * minor * 100 + patch; bytes may have a unit. False when the word is none. */
 static bool number_of(const char *subject, const char *word, size_t length, double *out)
@@ -22,8 +40,8 @@ static bool number_of(const char *subject, const char *word, size_t length, doub
     text[length] = '\0';
     int skip = !strncmp(text, "sm_", 3) ? 3 : !strncmp(text, "compute_", 8) ? 8 : 0;
     int part[3] = {0, 0, 0};
-    int parts = sscanf(text + skip, "%9d.%9d.%9d", &part[0], &part[1], &part[2]);
-    if (parts < 1 || part[0] < 0 || part[1] < 0 || part[2] < 0)
+    int parts = read_parts(text + skip, part);
+    if (!parts)
         return false;
     if (!strcmp(subject, "cc"))
         *out = parts == 1 ? part[0] : part[0] * 10.0 + part[1];
@@ -76,7 +94,7 @@ static bool value_here(const gemmux_cause *cause, const gemmux_machine *m, const
         return ptxas_here(cause, m, out, text, size);
     for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
         const gemmux_library *library = m ? &m->library[libraries[i].id] : NULL;
-        if (strcmp(subject, libraries[i].name))
+        if (strcmp(subject, libraries[i].name) != 0)
             continue;
         if (!library || !library->present || library->version <= 0)
             return false;

@@ -103,8 +103,8 @@ static const char *find_literal(const gemmux_token *token, const char *at, const
 /* Letters, digits and what stands inside words, paths and versions. */
 static bool in_value(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           memchr("_./-+:", c, 6);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '/' || c == '-' || c == '+' || c == ':';
 }
 
 /* The end of a captured value that nothing follows. */
@@ -113,7 +113,7 @@ static const char *value_end(const char *at, const char *end)
     const char *stop = at;
     while (stop < end && in_value(*stop))
         stop++;
-    while (stop > at && memchr(".:-/", stop[-1], 4))
+    while (stop > at && (stop[-1] == '.' || stop[-1] == ':' || stop[-1] == '-' || stop[-1] == '/'))
         stop--;
     return stop;
 }

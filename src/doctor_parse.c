@@ -313,7 +313,7 @@ static gemmux_status read_map(parser *p)
     map.name = cut_word(&rest);
     map.from = cut_word(&rest);
     map.prefix = cut_word(&rest);
-    if (strncmp(rest, "= ", 2) || !rest[2])
+    if (rest[0] != '=' || rest[1] != ' ' || !rest[2])
         return fail(p, "a map is 'map NAME FROM PREFIX = VALUE'");
     map.value = rest + 2;
     p->cause->maps[p->cause->map_count++] = map;
@@ -346,7 +346,7 @@ static gemmux_status read_entry(parser *p, char *text)
     const char *names[KEY_COUNT];
     for (int i = 0; i < KEY_COUNT; i++) {
         names[i] = keys[i].name;
-        if (strlen(names[i]) != length || strncmp(text, names[i], length))
+        if (strlen(names[i]) != length || strncmp(text, names[i], length) != 0)
             continue;
         p->key = &keys[i];
         p->value = text + length + strspn(text + length, " ");

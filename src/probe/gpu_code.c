@@ -199,10 +199,8 @@ static void sort_codes(gemmux_gpu_scan *scan)
 static bool read_cubin(const gemmux_bytes *bytes, gemmux_gpu_scan *scan)
 {
     uint8_t h[64];
-    if (!gemmux_bytes_read(bytes, 0, h, sizeof h) || memcmp(h,
-                                                            "\x7f"
-                                                            "ELF\2\1\1",
-                                                            7) != 0)
+    static const uint8_t elf64[7] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
+    if (!gemmux_bytes_read(bytes, 0, h, sizeof h) || memcmp(h, elf64, sizeof elf64) != 0)
         return false;
     if ((h[18] | h[19] << 8) != 190)
         return false;

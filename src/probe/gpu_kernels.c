@@ -41,7 +41,7 @@ static size_t slot_of(const name_set *set, const char *name, size_t length)
 {
     size_t slot = hash(name, length) & (set->slot_count - 1);
     while (set->slots[slot].length && (set->slots[slot].length != length ||
-                                       memcmp(set->arena + set->slots[slot].at, name, length)))
+                                       memcmp(set->arena + set->slots[slot].at, name, length) != 0))
         slot = (slot + 1) & (set->slot_count - 1);
     return slot;
 }

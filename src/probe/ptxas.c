@@ -8,6 +8,21 @@
 
 enum { CHUNK = 1 << 18, OVERLAP = 64, FILE_LIMIT = 256 << 20 };
 
+/* "13.0" as 130000. The tool's own format string, "%d.%d", is in the file as well and is none. */
+static bool read_version(const char *text, int32_t *release)
+{
+    int32_t part[2] = {0, 0};
+    for (int i = 0; i < 2; i++) {
+        int digits = 0;
+        for (; *text >= '0' && *text <= '9' && digits < 4; digits++)
+            part[i] = part[i] * 10 + (*text++ - '0');
+        if (!digits || (i == 0 && *text++ != '.'))
+            return false;
+    }
+    *release = part[0] * 10000 + part[1] * 100;
+    return true;
+}
+
 /* "Cuda compilation tools, release 13.0, V13.0.88" stands in the file as it is printed. */
 static bool read_release(const char *path, int32_t *release)
 {
@@ -24,11 +39,8 @@ static bool read_release(const char *path, int32_t *release)
         buffer[length] = '\0';
         const char *at = buffer, *end = buffer + length;
         while (!found && (at = memmem(at, (size_t)(end - at), text, sizeof text - 1))) {
-            int major, minor; /* the format string of the tool itself matches too, and has none */
             at += sizeof text - 1;
-            found = sscanf(at, "%4d.%4d", &major, &minor) == 2 && major > 0 && minor >= 0;
-            if (found)
-                *release = major * 10000 + minor * 100;
+            found = read_version(at, release);
         }
         kept = length < OVERLAP ? length : OVERLAP;
         memmove(buffer, buffer + length - kept, kept);

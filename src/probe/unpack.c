@@ -132,10 +132,8 @@ static void cubin_kernels(const uint8_t *image, size_t size,
                           void *context)
 {
     enum { SECTION = 64 };
-    if (size < 64 || memcmp(image,
-                            "\x7f"
-                            "ELF\2\1",
-                            6))
+    static const uint8_t elf64[6] = {0x7f, 'E', 'L', 'F', 2, 1};
+    if (size < 64 || memcmp(image, elf64, sizeof elf64) != 0)
         return;
     uint64_t table = load(image + 40, 8), count = load(image + 60, 2), names = load(image + 62, 2);
     if (load(image + 58, 2) != SECTION || table > size || names >= count ||
@@ -147,7 +145,7 @@ static void cubin_kernels(const uint8_t *image, size_t size,
         return;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t at = load(image + table + i * SECTION, 4);
-        if (at + 6 >= room || memcmp(image + strings + at, ".text.", 6))
+        if (at + 6 >= room || memcmp(image + strings + at, ".text.", 6) != 0)
             continue;
         const char *name = (const char *)image + strings + at + 6;
         found(context, name, strnlen(name, room - at - 6));
