@@ -516,8 +516,11 @@ int cli_problem(const cli_options *o, gemmux_problem *problem)
 int cli_machine(const cli_options *o, gemmux_machine *machine)
 {
     gemmux_error error;
+    char caution[256];
     if (gemmux_machine_find(o->device ? o->device : "cpu", machine, &error))
         return cli_fail_error(&error);
+    if (gemmux_machine_caution(machine, caution, sizeof caution))
+        cli_note("%s", caution);
     return CLI_DONE;
 }
 

@@ -389,6 +389,10 @@ GEMMUX_API gemmux_status gemmux_machine_measure(gemmux_machine *machine, int thr
 /* "x86-64+avx512bf16", "sm_120", "aarch64+i8mm". Returns buffer; 32 bytes are enough. */
 GEMMUX_API const char *gemmux_machine_arch(const gemmux_machine *machine, char *buffer,
                                            size_t size);
+/* What a caller should know before trusting a decision for this machine, as a sentence: that its
+ * architecture is not known and is treated conservatively (docs/devices.md). NULL: nothing. */
+GEMMUX_API const char *gemmux_machine_caution(const gemmux_machine *machine, char *buffer,
+                                              size_t size);
 
 /* ----------------------------------------------------------------------- code inside libraries */
 

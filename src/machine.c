@@ -137,6 +137,17 @@ const char *gemmux_machine_arch(const gemmux_machine *machine, char *buffer, siz
     return buffer;
 }
 
+const char *gemmux_machine_caution(const gemmux_machine *machine, char *buffer, size_t size)
+{
+    if (machine->kind != GEMMUX_CUDA || gemmux_cuda_arch_find(machine->cc))
+        return NULL;
+    snprintf(buffer, size,
+             "sm_%d is not an architecture that gemmux %s knows: only plain code and PTX count as "
+             "running on it, and a block gets %d KiB of shared memory",
+             (int)machine->cc, GEMMUX_VERSION, (int)(machine->smem_bytes / 1024));
+    return buffer;
+}
+
 /* ---------------------------------------------------------------------------- machines by name */
 
 int gemmux_machine_builtin_count(void)

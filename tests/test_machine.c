@@ -259,10 +259,15 @@ static void unknown_chip_gets_the_conservative_set(void **state)
     assert_null(gemmux_cuda_arch_find(130));
     assert_int_equal(m.smem_bytes, 48 * 1024);
     assert_string_equal(gemmux_machine_arch(&m, arch, sizeof arch), "sm_130");
+    char caution[256];
+    assert_non_null(gemmux_machine_caution(&m, caution, sizeof caution));
+    assert_non_null(strstr(caution, "sm_130"));
+    assert_non_null(strstr(caution, "48 KiB"));
     /* What the file says counts for more than what is unknown. */
     assert_int_equal(parse("name F\nkind cuda\ncc 13.0\nsmem 256 KiB\n", &m, &error), GEMMUX_OK);
     assert_int_equal(m.smem_bytes, 256 * 1024);
     assert_int_equal(parse("name K\nkind cuda\ncc 12.1\n", &m, &error), GEMMUX_OK);
+    assert_null(gemmux_machine_caution(&m, caution, sizeof caution));
     assert_int_equal(m.smem_bytes, 99 * 1024);
 }
 
