@@ -115,6 +115,8 @@ int cli_machine(const cli_options *options, gemmux_machine *machine);
 int cli_probe_file(const cli_options *options, const char *path);
 /* The same, but one that can run: not a description. */
 int cli_machine_here(const cli_options *options, const char *verb, gemmux_machine *machine);
+/* Its certificates and quarantines; NULL for a description. */
+int cli_records(gemmux_machine *machine, gemmux_records **records);
 /* A kernel by its exact name; prints the nearest names when there is none. */
 int cli_kernel(const gemmux_machine *machine, const char *name, const gemmux_kernel **kernel);
 /* Words that are spelt like `text`, best first; returns how many of `room` were filled. */
@@ -160,6 +162,7 @@ void cli_remark(cli_table *table, const char *format, ...) __attribute__((format
 /* A blank line before the next row. */
 void cli_gap(cli_table *table);
 void cli_table_print(cli_table *table); /* and frees it */
+void cli_table_free(cli_table *table);  /* without printing */
 
 /* "1.5 MiB", "34.2", "0.012": short texts in buffers of the caller. */
 const char *cli_bytes(int64_t bytes, char *buffer, size_t size);

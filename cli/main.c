@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-static const cli_command *const commands[] = {&cli_probe, &cli_kernels, &cli_select, &cli_doctor};
+static const cli_command *const commands[] = {&cli_probe, &cli_kernels, &cli_select, &cli_run,
+                                              &cli_check, &cli_bench,   &cli_doctor};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static int help(FILE *out)

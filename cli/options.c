@@ -534,3 +534,17 @@ int cli_machine_here(const cli_options *o, const char *verb, gemmux_machine *mac
                         o->device, machine->name, verb, o->device);
     return code;
 }
+
+int cli_records(gemmux_machine *machine, gemmux_records **records)
+{
+    gemmux_error error;
+    char note[512] = "";
+    *records = NULL;
+    if (machine->described)
+        return CLI_DONE;
+    if (gemmux_records_load(machine, records, note, sizeof note, &error))
+        return cli_fail_error(&error);
+    if (*note)
+        cli_note("%s", note);
+    return CLI_DONE;
+}

@@ -184,7 +184,10 @@ static int probe_one(cli_options *options, json_t *devices, const char *name, bo
 {
     gemmux_machine machine;
     gemmux_error error;
-    if (gemmux_machine_find(name, &machine, &error)) {
+    gemmux_status status = gemmux_machine_find(name, &machine, &error);
+    if (!status && options->measure && !machine.described && machine.kind == GEMMUX_CPU)
+        status = gemmux_machine_measure(&machine, 0, &error);
+    if (status) {
         if (must)
             return cli_fail_error(&error);
         return CLI_FAILED;
@@ -244,6 +247,6 @@ const cli_command cli_probe = {
                "carries is shown, and on what that runs: on --device, else on the first GPU\n"
                "here, else on every architecture that gemmux knows. Exit code 3 when nothing\n"
                "in it runs on --device.",
-    .options = CLI_BIT(DEVICE) | CLI_BIT(LOST) | CLI_BIT(JSON) | CLI_BIT(HELP),
+    .options = CLI_BIT(DEVICE) | CLI_BIT(LOST) | CLI_BIT(MEASURE) | CLI_BIT(JSON) | CLI_BIT(HELP),
     .run = run,
 };

@@ -192,44 +192,56 @@ static json_t *json_why_not(const answer *a, const gemmux_machine *machine)
 
 /* ----------------------------------------------------------------------------------- command -- */
 
+static void report(const cli_options *options, const gemmux_problem *problem,
+                   const gemmux_machine *machine, const gemmux_decision *decision, const answer *a)
+{
+    if (!options->json && options->why_not) {
+        show_why_not(a, problem, machine, decision);
+        return;
+    }
+    if (!options->json) {
+        show_decision(problem, machine, decision);
+        show_verdicts(problem, machine);
+        return;
+    }
+    json_t *document =
+        json_pack("{s:o, s:o, s:o, s:o}", "problem", cli_json_problem(problem), "device",
+                  cli_json_machine(machine), "decision", cli_json_decision(decision, machine),
+                  "verdicts", cli_json_verdicts(&trace, problem, machine));
+    if (options->why_not)
+        json_object_set_new(document, "why_not", json_why_not(a, machine));
+    cli_json_print(document);
+}
+
 static int run(cli_options *options)
 {
     gemmux_problem problem;
     gemmux_machine machine;
     gemmux_decision decision;
     gemmux_error error = {0};
+    gemmux_records *records = NULL;
     answer a = {0};
     int code = cli_problem(options, &problem);
     if (!code)
         code = cli_machine(options, &machine);
+    if (!code)
+        code = cli_records(&machine, &records);
     if (code)
         return code;
     gemmux_status status =
         gemmux_select(&problem, &machine, &options->policy, &decision, &trace, &error);
     if (status && status != GEMMUX_ERROR_NO_KERNEL)
-        return cli_fail_error(&error);
-    if (options->why_not) {
+        code = cli_fail_error(&error);
+    if (!code && options->why_not)
         code = answer_why_not(options, &problem, &machine, &a);
-        if (code)
-            return code;
+    if (!code) {
+        report(options, &problem, &machine, &decision, &a);
+        if (status)
+            cli_note("%s", error.text);
+        code = cli_exit_code(status);
     }
-    if (options->json) {
-        json_t *document = json_pack("{s:o, s:o, s:o, s:o}", "problem", cli_json_problem(&problem),
-                                     "device", cli_json_machine(&machine), "decision",
-                                     cli_json_decision(&decision, &machine), "verdicts",
-                                     cli_json_verdicts(&trace, &problem, &machine));
-        if (options->why_not)
-            json_object_set_new(document, "why_not", json_why_not(&a, &machine));
-        cli_json_print(document);
-    } else if (options->why_not) {
-        show_why_not(&a, &problem, &machine, &decision);
-    } else {
-        show_decision(&problem, &machine, &decision);
-        show_verdicts(&problem, &machine);
-    }
-    if (status)
-        cli_note("%s", error.text);
-    return cli_exit_code(status);
+    gemmux_records_free(records);
+    return code;
 }
 
 const cli_command cli_select = {

@@ -190,6 +190,17 @@ static bool same_remark(const cli_table *table, int r)
            !strcmp(table->rows[r].remark, table->rows[r + 1].remark);
 }
 
+void cli_table_free(cli_table *table)
+{
+    for (int r = 0; r < table->row_count; r++) {
+        for (int c = 0; c < table->column_count; c++)
+            free(table->rows[r].cells[c].text);
+        free(table->rows[r].remark);
+    }
+    free(table->rows);
+    free(table);
+}
+
 void cli_table_print(cli_table *table)
 {
     cell header[MAX_COLUMNS];
@@ -208,11 +219,5 @@ void cli_table_print(cli_table *table)
         if (table->rows[r].remark && !same_remark(table, r))
             cli_wrap(CLI_DIM, INDENT, table->rows[r].remark);
     }
-    for (int r = 0; r < table->row_count; r++) {
-        for (int c = 0; c < table->column_count; c++)
-            free(table->rows[r].cells[c].text);
-        free(table->rows[r].remark);
-    }
-    free(table->rows);
-    free(table);
+    cli_table_free(table);
 }

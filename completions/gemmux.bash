@@ -44,7 +44,11 @@ _gemmux()
                                          --why-not $policy" -- "$word")) ;;
         probe) COMPREPLY=($(compgen -W "--device --lost --json" -- "$word")) ;;
         doctor) COMPREPLY=($(compgen -W "--device --json" -- "$word")) ;;
-        run | check | bench) COMPREPLY=($(compgen -W "$policy" -- "$word")) ;;
+        run) COMPREPLY=($(compgen -W "--m --x --w --y --limit --threads --timeout $policy" -- "$word")) ;;
+        check) COMPREPLY=($(compgen -W "--device --again --timeout --json" -- "$word")) ;;
+        bench) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
+                                        --threads --timeout --overhead $policy" -- "$word")) ;;
+        probe) COMPREPLY=($(compgen -W "--device --measure --json" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
         esac
         ;;

@@ -25,6 +25,10 @@ _gemmux() {
         '--epilogue[around the product]:list:_values -s , epilogue bias swiglu gather scatter'
         '--why-not[why not this kernel]:kernel:'
     )
+    local -a clock=(
+        '--threads[threads of CPU kernels]:N:'
+        '--timeout[seconds to certify a kernel]:seconds:'
+    )
     if ((CURRENT == 2)); then
         local -a commands
         commands=(
@@ -41,11 +45,11 @@ _gemmux() {
     fi
     case $words[2] in
         select) _arguments '2:op:(matmul linear moe)' $problem $policy ;;
-        run) _arguments '2:model:_files' $policy ;;
-        check) _arguments '*:kernel:' $policy ;;
-        bench) _arguments $problem $policy ;;
+        run) _arguments '2:model:_files' '--limit[only the first products]:N:' $problem $clock $policy ;;
+        check) _arguments '*:kernel:' '--again[even where a certificate exists]' $clock $policy ;;
+        bench) _arguments '--overhead[time gemmux itself]' $problem $clock $policy ;;
         doctor) _arguments '2:log:_files' '--device[weigh the facts of this device]:device:_files -g "*.txt"' '--json[one JSON document]' ;;
-        probe) _arguments '2:file:_files' '--device[what runs on this device]:device:_files -g "*.txt"' '--lost[kernels that the device cannot run]' '--json[one JSON document]' ;;
+        probe) _arguments '2:file:_files' '--device[what runs on this device]:device:_files -g "*.txt"' '--lost[kernels that the device cannot run]' '--measure[measure bandwidth and peak rates]' '--json[one JSON document]' ;;
         kernels) _arguments '--json[one JSON document]' ;;
     esac
 }

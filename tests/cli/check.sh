@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# gemmux check and gemmux bench, as far as they do not depend on the clock.
+. ./lib.sh
+
+run 0 check ref_any --json
+silent
+json "kernels.#" 1
+json "kernels.0.kernel" ref_any
+json "kernels.0.proof" proved
+json "kernels.0.cached" false
+json "failed" 0
+run 0 check ref_any --json
+json "kernels.0.cached" true
+run 0 check ref_any
+plain
+narrow 80
+prints "ref_any" "proved" "kept"
+run 2 check ref_ayn
+says '"ref_ayn"' "did you mean ref_any?"
+run 2 check --device b200
+says "b200" "not here"
+run 2 check ref_any --timeout 0
+says "--timeout"
+
+run 0 bench linear --m 1,5 --n 48 --k 64 --w mxfp8 --only ref_any --json
+silent
+json "results.#" 2
+json "results.1.problem.m" 5
+json "results.0.chosen" ref_any
+json "results.0.fastest" ref_any
+json "results.0.candidates.0.verified" true
+json "results.0.candidates.0.measured_us"
+run 0 bench moe --experts 4 --top-k 2 --epilogue bias,gather,scatter --m 3 --n 32 --k 64 \
+    --only ref_any
+plain
+narrow 80
+prints "chosen: ref_any, the fastest"
+run 3 bench --m 1 --n 8 --k 8 --deny '*'
+says "no kernel"
+run 2 bench conv
+says '"conv"'
+run 2 bench --experts 4
+says "experts"
+run 0 bench --overhead --json
+silent
+json "select_us"
+json "select_trace_us"
+json "tensors" 500
+json "plan_us"
+finish
