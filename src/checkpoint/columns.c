@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "format.h"
 #include "scheme.h"
 
 static int32_t at(const gemmux_stored *g_idx, int64_t j)
@@ -22,17 +23,19 @@ static int32_t at(const gemmux_stored *g_idx, int64_t j)
 static gemmux_status look(const gemmux_model *model, const gemmux_stored *g_idx, int64_t k,
                           int64_t groups, int32_t group, bool *plain, gemmux_error *error)
 {
-    bool in_order = true, unset = true;
+    bool in_order = true;
+    int64_t unset = 0;
     for (int64_t j = 0; j < k; j++) {
         int32_t g = at(g_idx, j);
         in_order = in_order && g == (group > 0 ? j / group : 0);
-        unset = unset && g == -1;
+        unset += g == -1;
         if (g != -1 && (g < 0 || g >= groups))
             return gemmux_bad(model, g_idx, error, "column %lld is in group %d of %lld",
                               (long long)j, g, (long long)groups);
-        if (g == -1 && !unset)
-            return gemmux_bad(model, g_idx, error, "column %lld is in no group", (long long)j);
     }
+    if (unset && unset < k)
+        return gemmux_bad(model, g_idx, error, "%lld of %lld columns are in no group",
+                          (long long)unset, (long long)k);
     *plain = in_order || unset;
     return GEMMUX_OK;
 }
@@ -63,4 +66,20 @@ gemmux_status gemmux_order_columns(const gemmux_model *model, const gemmux_store
     }
     free(next);
     return status; /* no group has too many, so none has too few */
+}
+
+gemmux_status gemmux_permute_codes(uint8_t *codes, int64_t rows, int64_t k, gemmux_code code,
+                                   const int32_t *k_order, gemmux_error *error)
+{
+    int64_t bytes = (k * gemmux_code_bits(code) + 7) / 8;
+    uint8_t *row = malloc((size_t)bytes + 1);
+    if (!row)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a row");
+    for (int64_t i = 0; i < rows; i++, codes += bytes) {
+        memcpy(row, codes, (size_t)bytes);
+        for (int64_t j = 0; j < k; j++)
+            gemmux_code_store(code, codes, j, gemmux_code_load(code, row, k_order[j]));
+    }
+    free(row);
+    return GEMMUX_OK;
 }

@@ -287,6 +287,9 @@ static gemmux_model *new_model(gemmux_model **result, gemmux_error *error)
     gemmux_model *model = calloc(1, sizeof *model);
     if (!model)
         gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a model");
+    else
+        model->config = (gemmux_hf_config){
+            .model_type = "", .tied = -1, .reordered = -1, .version = ""}; /* nothing stated */
     return model;
 }
 

@@ -144,6 +144,10 @@ gemmux_status gemmux_order_columns(const gemmux_model *model, const gemmux_store
                                    int64_t groups, int32_t group, int32_t *k_order, bool *plain,
                                    gemmux_error *error);
 
+/* Puts stored column k_order[j] of every dense row at place j. */
+gemmux_status gemmux_permute_codes(uint8_t *codes, int64_t rows, int64_t k, gemmux_code code,
+                                   const int32_t *k_order, gemmux_error *error);
+
 /* layers.c: fills sources from the catalog. */
 gemmux_status gemmux_find_layers(gemmux_model *model, gemmux_error *error);
 /* experts.c: turns runs of equal per-expert linears into one stacked layer each. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * INT8 weights with a float a tensor, a row or a group (compressed-tensors and others), and
- * bitsandbytes' LLM.int8(), whose SCB is the largest magnitude of a row: the scale is SCB / 127 in
- * f32, as bitsandbytes computes it. Codes are views of the file.
+ * bitsandbytes' LLM.int8(), whose SCB is the largest magnitude of a row: the scale is SCB / 127,
+ * rounded to f32. (bitsandbytes multiplies by 1 / 127 rounded to f32 and differs by 2^-23 of the
+ * value at most.) Codes are views of the file.
  */
 #include <string.h>
 
