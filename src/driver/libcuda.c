@@ -5,6 +5,7 @@
 #include "libcuda.h"
 
 #include "error.h"
+#include "symbols.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -36,7 +37,7 @@ static gemmux_status no_driver(const char *reason, gemmux_error *error)
     return gemmux_fail(error, GEMMUX_ERROR_DEVICE,
                        "cuda: no NVIDIA driver on this machine: libcuda.so.1 cannot be opened "
                        "(%.200s)",
-                       reason ? reason : "no reason given");
+                       reason);
 }
 
 static gemmux_status start(const gemmux_cuda *cuda, gemmux_error *error)
@@ -59,14 +60,12 @@ static gemmux_status start(const gemmux_cuda *cuda, gemmux_error *error)
 gemmux_status gemmux_cuda_open(gemmux_cuda *cuda, gemmux_error *error)
 {
     void *library = NULL;
-    const char *reason = NULL;
+    char reason[256], other[256]; /* the loader's text lives only until it is asked again */
     *cuda = (gemmux_cuda){0};
     for (size_t i = 0; i < sizeof library_names / sizeof library_names[0] && !library; i++) {
-        library = dlopen(library_names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+        library = gemmux_library_open(library_names[i], i ? other : reason, sizeof reason);
         if (library)
             snprintf(cuda->path, sizeof cuda->path, "%s", library_names[i]);
-        else if (!reason)
-            reason = dlerror();
     }
     if (!library)
         return no_driver(reason, error);
