@@ -3,7 +3,7 @@
 set(GEMMUX_SANITIZE "" CACHE STRING "Sanitizers for everything: address,undefined or thread")
 if(GEMMUX_SANITIZE)
     add_compile_options(-fsanitize=${GEMMUX_SANITIZE} -fno-sanitize-recover=all
-                        -fno-omit-frame-pointer)
+                        -fno-omit-frame-pointer -O1)
     add_link_options(-fsanitize=${GEMMUX_SANITIZE})
 endif()
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Everything that CI checks: the whole test list with gcc (gates included), the tests again under
-# address + undefined-behaviour sanitizers with clang, the fuzz targets for a short bounded time,
-# the threaded tests under the thread sanitizer, clang-tidy. Ends with "N passed, N failed".
+# address + undefined-behaviour sanitizers, everything with clang and the fuzz targets for a short
+# bounded time, the threaded tests under the thread sanitizer, clang-tidy. Ends with "N passed, N failed".
 # GEMMUX_FUZZ_SECONDS: per fuzz target (default 10).
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -58,10 +58,11 @@ tests() {
 
 build default && tests default
 build asan && tests asan
+build fuzz && tests fuzz -L fuzz
 build tsan && tests tsan
-if [ -d build-asan ]; then
+if [ -e build-fuzz/compile_commands.json ]; then
     note "clang-tidy"
-    bash scripts/check_tidy.sh build-asan
+    bash scripts/check_tidy.sh build-fuzz
     tally clang-tidy $?
 fi
 
