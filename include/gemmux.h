@@ -813,8 +813,6 @@ GEMMUX_API gemmux_status gemmux_forecast_model(
     const gemmux_layer *const *layers, int layer_count, const gemmux_model_facts *facts,
     const gemmux_machine *machine, const gemmux_policy *policy, const gemmux_workload *workload,
     gemmux_kind *kinds, int max_kinds, gemmux_forecast *forecast, gemmux_error *error);
-/* Facts from config.json or GGUF metadata. */
-GEMMUX_API void gemmux_model_get_facts(const gemmux_model *model, gemmux_model_facts *facts);
 
 /* ------------------------------------------------------------------------------------ doctor -- */
 
