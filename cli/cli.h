@@ -56,7 +56,7 @@ typedef enum cli_option {
     CLI_OPTION_COUNT
 } cli_option;
 
-#define CLI_BIT(option) (UINT32_C(1) << CLI_OPTION_##option)
+#define CLI_BIT(option) (UINT64_C(1) << CLI_OPTION_##option)
 /* Options that say what the problem is, and what the caller wishes. */
 #define CLI_PROBLEM                                                                                \
     (CLI_BIT(N) | CLI_BIT(K) | CLI_BIT(X) | CLI_BIT(W) | CLI_BIT(Y) | CLI_BIT(EXPERTS) |           \
@@ -68,7 +68,7 @@ typedef enum cli_option {
 enum { CLI_MAX_LIST = 16, CLI_MAX_ARGUMENTS = 128 };
 
 typedef struct cli_options {
-    uint32_t given; /* bits of CLI_BIT */
+    uint64_t given; /* bits of CLI_BIT */
     int64_t m[GEMMUX_MAX_RANGES];
     int m_count;
     int64_t n, k;
@@ -96,7 +96,7 @@ typedef struct cli_command {
     const char *arguments; /* of the synopsis */
     const char *summary;   /* one line */
     const char *details;   /* for --help, after the options; may be NULL */
-    uint32_t options;      /* bits of CLI_BIT */
+    uint64_t options;      /* bits of CLI_BIT */
     int (*run)(cli_options *options);
 } cli_command;
 

@@ -464,7 +464,7 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_options *o)
             found = 256 + CLI_OPTION_HELP;
         if (found < 256)
             return bad_option(command, found, argv[at], optopt - 256);
-        o->given |= UINT32_C(1) << (found - 256);
+        o->given |= UINT64_C(1) << (found - 256);
         code = take(o, (cli_option)(found - 256), optarg);
         if (code)
             return code;
