@@ -374,6 +374,18 @@ GEMMUX_API gemmux_status gemmux_machine_parse(const char *text, size_t length, c
 /* "cpu" and "cuda:N" are probed; a name from devices/ or a path is read. */
 GEMMUX_API gemmux_status gemmux_machine_find(const char *name, gemmux_machine *machine,
                                              gemmux_error *error);
+/* Another value for one fact, in the words of a device file: "cc" "12.1", "memory" "96 GB",
+ * "peak.bf16" "989 TFLOP/s", a library's name with its version or "none", "isa" "+amxbf16" to add
+ * to what is there, "built" "yes" for a gemmux that was built with every compiler. Changing cc
+ * also sets the shared memory of a block to that architecture's. */
+GEMMUX_API gemmux_status gemmux_machine_change(gemmux_machine *machine, const char *fact,
+                                               const char *value, gemmux_error *error);
+/* The facts that can be changed on a machine of this kind; NULL past the last. */
+GEMMUX_API const char *gemmux_machine_fact_name(const gemmux_machine *machine, int index);
+/* What one of them is now, in the same words; "unknown" where it is not known. NULL when there is
+ * no such fact. Returns buffer; 160 bytes are enough. */
+GEMMUX_API const char *gemmux_machine_fact(const gemmux_machine *machine, const char *fact,
+                                           char *buffer, size_t size);
 GEMMUX_API int gemmux_machine_builtin_count(void);
 GEMMUX_API const char *gemmux_machine_builtin_name(int index);
 /* This machine's CPU, libraries included. Rates are quick estimates from the ISA until

@@ -352,6 +352,125 @@ static void nearest_word(void **state)
     assert_null(gemmux_nearest(longer, sizeof longer, words, 3));
 }
 
+/* ------------------------------------------------------------------------------------- changes */
+
+static void change(gemmux_machine *m, const char *fact, const char *value)
+{
+    gemmux_error error;
+    if (gemmux_machine_change(m, fact, value, &error))
+        fail_msg("%s=%s: %s", fact, value, error.text);
+}
+
+static void one_fact_changes_and_the_rest_stays(void **state)
+{
+    (void)state;
+    gemmux_machine m, before;
+    char text[160];
+    assert_int_equal(gemmux_machine_find("h200", &m, NULL), GEMMUX_OK);
+    before = m;
+    change(&m, "memory", "96 GB");
+    assert_int_equal(m.memory_bytes, INT64_C(96000000000));
+    m.memory_bytes = before.memory_bytes;
+    assert_memory_equal(&m, &before, sizeof m);
+
+    change(&m, "bandwidth", "2 TB/s"); /* the vendor's figure, as in a file */
+    assert_true(m.bandwidth > 1.7999e12 && m.bandwidth < 1.8001e12);
+    change(&m, "peak.fp4", "10 PFLOP/s");
+    assert_true(m.peak[GEMMUX_MATH_FP4] == 1e16);
+    change(&m, "smem", "48KiB");
+    assert_int_equal(m.smem_bytes, 48 * 1024);
+    change(&m, "launch", "900 ns");
+    change(&m, "cores", "7");
+    assert_int_equal(m.cores, 7);
+    change(&m, "cublaslt", "13.2");
+    assert_int_equal(m.library[GEMMUX_LIB_CUBLASLT].version, 130200);
+    change(&m, "cublaslt", "12.9.1 no-code");
+    assert_int_equal(m.library[GEMMUX_LIB_CUBLASLT].version, 120901);
+    assert_int_equal(m.library[GEMMUX_LIB_CUBLASLT].arch_set, 1);
+    assert_string_equal(gemmux_machine_fact(&m, "cublaslt", text, sizeof text), "12.9.1 no-code");
+    change(&m, "cc", "12.1"); /* another chip: its shared memory, and nobody scanned for it */
+    assert_int_equal(m.cc, 121);
+    assert_int_equal(m.smem_bytes, 99 * 1024);
+    assert_int_equal(m.library[GEMMUX_LIB_CUBLASLT].arch_set, 0);
+    change(&m, "cublaslt", "none");
+    assert_false(m.library[GEMMUX_LIB_CUBLASLT].present);
+}
+
+static void instruction_sets_are_set_or_added(void **state)
+{
+    (void)state;
+    gemmux_machine m;
+    gemmux_error error;
+    char text[160];
+    assert_int_equal(gemmux_machine_find("avx2-laptop", &m, NULL), GEMMUX_OK);
+    uint32_t before = m.isa;
+    change(&m, "isa", "+avx512bf16");
+    assert_int_equal(m.isa, before | gemmux_isa_closure(GEMMUX_ISA_AVX512BF16));
+    change(&m, "isa", "sse2");
+    assert_int_equal(m.isa, GEMMUX_ISA_SSE2);
+    assert_string_equal(gemmux_machine_fact(&m, "isa", text, sizeof text), "sse2");
+    assert_int_equal(gemmux_machine_change(&m, "isa", "+neon", &error), GEMMUX_ERROR_INPUT);
+    assert_non_null(strstr(error.text, "mixes x86 and Arm"));
+    assert_int_equal(m.isa, GEMMUX_ISA_SSE2); /* a mistake changes nothing */
+    m.described = false;
+    change(&m, "built", "yes");
+    assert_true(m.described);
+}
+
+static void every_fact_has_a_name_and_reads_back(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"rtx-pro-6000", "zen4"};
+    for (int d = 0; d < 2; d++) {
+        gemmux_machine m;
+        const char *name;
+        assert_int_equal(gemmux_machine_find(devices[d], &m, NULL), GEMMUX_OK);
+        for (int i = 0; (name = gemmux_machine_fact_name(&m, i)); i++) {
+            gemmux_machine again = m;
+            char value[160], then[160];
+            assert_non_null(gemmux_machine_fact(&m, name, value, sizeof value));
+            if (!strcmp(value, "unknown") || !strcmp(name, "bandwidth"))
+                continue;
+            change(&again, name, value);
+            assert_string_equal(gemmux_machine_fact(&again, name, then, sizeof then), value);
+        }
+        assert_null(gemmux_machine_fact_name(&m, -1));
+        assert_null(gemmux_machine_fact(&m, "name", NULL, 0));
+    }
+}
+
+static void mistaken_changes_say_what_is_known(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fact, *value, *says;
+    } cases[] = {
+        {"smen", "1 KiB", "no fact 'smen' that can be changed; it has cc, cores, smem"},
+        {"isa", "avx2", "a cuda device has no fact 'isa'"},
+        {"name", "x", "no fact 'name'"},
+        {"peak", "1 TFLOP/s", "no fact 'peak'"},
+        {"smem", "228", "smem needs a unit: one of B, KiB"},
+        {"smem", "", "smem has no value"},
+        {"smem", "1 KiB 2", "'2' follows the value of smem"},
+        {"cc", "12", "'12' is not a compute capability"},
+        {"cublaslt", "new", "'new' is not a version"},
+        {"cublaslt", "13.1 x", "neither 'code' nor 'no-code'"},
+        {"built", "no", "built 'no' is not 'yes'"},
+        {"memory", "1\tKiB\n", "byte 0x0a"},
+    };
+    gemmux_machine m, before;
+    assert_int_equal(gemmux_machine_find("h200", &m, NULL), GEMMUX_OK);
+    before = m;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        gemmux_error error = {0};
+        gemmux_status status = gemmux_machine_change(&m, cases[i].fact, cases[i].value, &error);
+        if (status != GEMMUX_ERROR_INPUT || !strstr(error.text, cases[i].says))
+            fail_msg("%s=%s: \"%s\" lacks \"%s\"", cases[i].fact, cases[i].value, error.text,
+                     cases[i].says);
+        assert_memory_equal(&m, &before, sizeof m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +485,10 @@ int main(void)
         cmocka_unit_test(isa_closure_and_names),
         cmocka_unit_test(arch_says_the_best_set),
         cmocka_unit_test(nearest_word),
+        cmocka_unit_test(one_fact_changes_and_the_rest_stays),
+        cmocka_unit_test(instruction_sets_are_set_or_added),
+        cmocka_unit_test(every_fact_has_a_name_and_reads_back),
+        cmocka_unit_test(mistaken_changes_say_what_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
