@@ -6,10 +6,11 @@
  */
 #include "checkpoint_files.h"
 
-enum { LAYERS = 6, ROWS = 512, COLS = 2048 };
+enum { LAYERS = 4, ROWS = 4096, COLS = 2048 };
 
-/* A fault maps some neighbours as well (64 KiB on Linux), at either end of a layer. */
-#define SLACK ((int64_t)192 << 10)
+/* A fault maps some neighbours as well, at either end of a layer: 64 KiB on Linux, or the whole of
+ * a large folio, 2 MiB. */
+#define SLACK (((int64_t)2 << 20) + ((int64_t)192 << 10))
 
 /* Bytes of the named file that are in memory through mappings of this process. */
 static int64_t resident(const char *name)
@@ -21,11 +22,10 @@ static int64_t resident(const char *name)
     if (!file)
         return -1;
     while (fgets(line, sizeof line, file)) {
-        long long kib;
         if (strchr(line, '-') && strchr(line, '-') < strchr(line, ' '))
             ours = strstr(line, name) != NULL;
-        else if (ours && sscanf(line, "Rss: %lld kB", &kib) == 1)
-            total += kib << 10;
+        else if (ours && !strncmp(line, "Rss:", 4))
+            total += strtoll(line + 4, NULL, 10) << 10;
     }
     fclose(file);
     return total;
