@@ -53,18 +53,22 @@ static int make_weights(contest *c)
     return status ? cli_fail_error(&error) : CLI_DONE;
 }
 
-/* Prepares exactly this kernel. */
+/* Prepares exactly this kernel. One that cannot be prepared (a library that refuses) is said and
+ * left out, as gemmux_prepare would do without it too. */
 static int enter(contest *c, const gemmux_verdict *v, const cli_operands *operands)
 {
-    rival *r = &c->rivals[c->count++];
+    rival *r = &c->rivals[c->count];
     gemmux_policy forced = *c->session.policy;
     gemmux_args args = operands->args;
     gemmux_error error;
     *r = (rival){.chosen = v->kind == GEMMUX_CHOSEN};
     forced.only = gemmux_kernel_name(v->kernel);
     if (gemmux_prepare(&c->problem, &c->session.machine, &forced, NULL, &c->w, c->session.threads,
-                       &r->plan, &error))
-        return cli_fail_error(&error);
+                       &r->plan, &error)) {
+        cli_note("%s is left out: %s", forced.only, error.text);
+        return CLI_DONE;
+    }
+    c->count++;
     r->m = (cli_measurement){.problem = c->problem, .decision = v->decision};
     memset(operands->y, 0xff, (size_t)operands->y_bytes);
     if (gemmux_run(r->plan, &args, &error))
@@ -101,7 +105,8 @@ static int enter_all(contest *c, const cli_operands *operands)
             if (code)
                 return code;
         }
-    return CLI_DONE;
+    return c->count ? CLI_DONE
+                    : cli_fail(CLI_NO_KERNEL, "no candidate could be prepared for this product");
 }
 
 /* A B C, A B C ...: what disturbs the machine disturbs all alike. Slow ones sit out rounds. */
@@ -136,10 +141,14 @@ static int by_time(const void *a, const void *b)
 
 static const rival *chosen_of(const contest *c)
 {
-    for (int i = 0; i < c->count; i++)
+    const rival *next = &c->rivals[0];
+    for (int i = 0; i < c->count; i++) {
         if (c->rivals[i].chosen)
             return &c->rivals[i];
-    return NULL;
+        if (c->rivals[i].m.decision.predicted_us < next->m.decision.predicted_us)
+            next = &c->rivals[i];
+    }
+    return next; /* what prepare takes when the chosen one cannot be prepared */
 }
 
 /* ------------------------------------------------------------------------------------ reports --

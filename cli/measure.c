@@ -186,7 +186,7 @@ static int time_it(cli_session *session, const gemmux_plan *plan, const gemmux_a
             return cli_fail_error(&error);
         r->us = fmin(r->us, us);
         double spent = cli_now_us() - start;
-        if (spent > 1e6 || (i + 1 >= LEAST && spent > 100e3))
+        if (spent > 1e6 || (i + 1 >= LEAST && spent > 50e3))
             break;
     }
     return CLI_DONE;

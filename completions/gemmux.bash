@@ -42,13 +42,12 @@ _gemmux()
         case $command in
         select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
                                          --why-not $policy" -- "$word")) ;;
-        probe) COMPREPLY=($(compgen -W "--device --lost --json" -- "$word")) ;;
+        probe) COMPREPLY=($(compgen -W "--device --lost --measure --json" -- "$word")) ;;
         doctor) COMPREPLY=($(compgen -W "--device --json" -- "$word")) ;;
         run) COMPREPLY=($(compgen -W "--m --x --w --y --limit --threads --timeout $policy" -- "$word")) ;;
         check) COMPREPLY=($(compgen -W "--device --again --timeout --json" -- "$word")) ;;
         bench) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
                                         --threads --timeout --overhead $policy" -- "$word")) ;;
-        probe) COMPREPLY=($(compgen -W "--device --measure --json" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
         esac
         ;;
