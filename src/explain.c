@@ -172,6 +172,18 @@ static void append_version(text *t, const gemmux_kernel *kernel, int64_t version
     append(t, words);
 }
 
+/* The probe's note tells a library that is not there from one that is broken. */
+static void append_library(text *t, const gemmux_library *library)
+{
+    if (library->present) {
+        append(t, library->path);
+        return;
+    }
+    append(t, *library->note ? "not usable (" : "not found");
+    append(t, library->note);
+    append(t, *library->note ? ")" : "");
+}
+
 static void append_need(text *t, const gemmux_reason *r, const gemmux_kernel *kernel)
 {
     switch (checks[r->check].kind) {
@@ -289,8 +301,7 @@ static void append_have(text *t, const gemmux_reason *r, const gemmux_kernel *ke
         append_set(t, (uint64_t)r->have, liberty_name, ", ");
         break;
     case KIND_LIBRARY:
-        append(t, machine->library[kernel->library].present ? machine->library[kernel->library].path
-                                                            : "not found");
+        append_library(t, &machine->library[kernel->library]);
         break;
     case KIND_VERSION:
         append_version(t, kernel, r->have);

@@ -54,7 +54,7 @@
     X(LIBERTY, PRECISION, "liberty-not-allowed", LIBERTIES,                                        \
       "takes the liberty {need}; the caller allows {have}")                                        \
     X(CONFIGURE, PRECISION, "no-configuration", NONE, "finds no configuration: {note}")            \
-    X(LIBRARY_ABSENT, LIBRARY, "library-absent", LIBRARY, "needs {need}, which was not found")     \
+    X(LIBRARY_ABSENT, LIBRARY, "library-absent", LIBRARY, "needs {need}, which was {have}")        \
     X(LIBRARY_OLD, LIBRARY, "library-too-old", VERSION,                                            \
       "needs {need} or newer; this machine has {have}")                                            \
     X(LIBRARY_CODE, LIBRARY, "library-no-code", LIBRARY,                                           \

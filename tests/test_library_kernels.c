@@ -354,10 +354,11 @@ static void tile64_gives_back_what_it_took(void **state)
 
 static gemmux_trace trace;
 
-/* The one reason at the library stage must have this code. */
+/* The one reason at the library stage must have this code and say this. */
 static void expect_library_reason(const gemmux_machine *machine, const char *kernel,
-                                  const gemmux_problem *p, const char *code)
+                                  const gemmux_problem *p, const char *code, const char *words)
 {
+    char text[600];
     gemmux_decision d;
     gemmux_error error;
     assert_int_equal(gemmux_select(p, machine, NULL, &d, &trace, &error), GEMMUX_OK);
@@ -370,6 +371,8 @@ static void expect_library_reason(const gemmux_machine *machine, const char *ker
             const gemmux_reason *reason = &trace.reasons[r];
             if (reason->stage == GEMMUX_STAGE_LIBRARY) {
                 assert_string_equal(gemmux_reason_code(reason), code);
+                gemmux_reason_text(reason, v->kernel, p, machine, text, sizeof text);
+                assert_non_null(strstr(text, words));
                 return;
             }
         }
@@ -388,10 +391,12 @@ static void absent_and_old_libraries_are_named(void **state)
             continue;
         gemmux_machine machine = here.machine;
         machine.library[id] = (gemmux_library){0};
-        expect_library_reason(&machine, kernel->name, &p, "library-absent");
+        expect_library_reason(&machine, kernel->name, &p, "library-absent", "not found");
+        snprintf(machine.library[id].note, sizeof machine.library[id].note, "/x/y.so: bad magic");
+        expect_library_reason(&machine, kernel->name, &p, "library-absent", "/x/y.so: bad magic");
         assert_true(kernel->library_min > 0);
         machine.library[id] = (gemmux_library){.present = true, .version = kernel->library_min - 1};
-        expect_library_reason(&machine, kernel->name, &p, "library-too-old");
+        expect_library_reason(&machine, kernel->name, &p, "library-too-old", "or newer");
     }
 }
 
