@@ -282,7 +282,7 @@ static int take_bytes(cli_option option, const char *text, int64_t *bytes)
     } units[] = {{"", 1},       {"B", 1},        {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30},
                  {"T", 0x1p40}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
                  {"KB", 1e3},   {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12}};
-    char *end;
+    char *end = (char *)text;
     double value = isdigit((unsigned char)text[0]) ? strtod(text, &end) : -1;
     for (size_t i = 0; value > 0 && i < sizeof units / sizeof units[0]; i++)
         if (!strcmp(end, units[i].unit) && value * units[i].factor < 0x1p62 &&

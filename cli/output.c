@@ -22,9 +22,9 @@ static int terminal_width(void)
 {
     struct winsize size;
     const char *columns = getenv("COLUMNS");
-    int wanted = columns ? atoi(columns) : 0;
+    long wanted = columns ? strtol(columns, NULL, 10) : 0;
     if (wanted >= 20 && wanted <= 10000)
-        return wanted;
+        return (int)wanted;
     /* A pager's terminal is still that of stderr. */
     for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
         if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20)

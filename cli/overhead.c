@@ -43,14 +43,13 @@ static double select_us(const gemmux_machine *machine, const gemmux_policy *poli
 static bool write_checkpoint(FILE *file)
 {
     static char header[TENSORS * 128];
-    const int64_t bytes = 1024 * 1024 * 2;
+    const long long bytes = 1024LL * 1024 * 2;
     size_t used = 0;
     for (int i = 0; i < TENSORS; i++)
         used += (size_t)snprintf(header + used, sizeof header - used,
                                  "%s\"model.layers.%d.mlp.up_proj.weight\":{\"dtype\":\"BF16\","
                                  "\"shape\":[1024,1024],\"data_offsets\":[%lld,%lld]}",
-                                 i ? "," : "{", i, (long long)(i * bytes),
-                                 (long long)((i + 1) * bytes));
+                                 i ? "," : "{", i, i * bytes, (i + 1) * bytes);
     used += (size_t)snprintf(header + used, sizeof header - used, "}");
     while (used % 8)
         header[used++] = ' ';

@@ -109,7 +109,7 @@ static float *read_f32(const gemmux_model *model, int index, gemmux_error *error
     if (gemmux_model_load(model, index, &w, error))
         return NULL;
     const gemmux_tensor *t = &w.tensor;
-    float *values = malloc((size_t)(t->rows * t->cols) * sizeof *values);
+    float *values = calloc((size_t)(t->rows * t->cols), sizeof *values);
     for (int64_t row = 0; values && row < t->rows; row++)
         gemmux_tensor_row_f32(t, 0, row, values + row * t->cols);
     gemmux_weights_free(&w);
@@ -120,7 +120,7 @@ static float *read_f32(const gemmux_model *model, int index, gemmux_error *error
 
 static void encoding_error(const float *values, const gemmux_tensor *t, double *wrong, double *all)
 {
-    float *row = malloc((size_t)t->cols * sizeof *row);
+    float *row = calloc((size_t)t->cols, sizeof *row);
     for (int64_t r = 0; row && r < t->rows; r++) {
         gemmux_tensor_row_f32(t, 0, r, row);
         for (int64_t c = 0; c < t->cols; c++) {

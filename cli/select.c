@@ -107,9 +107,10 @@ static int answer_why_not(const cli_options *options, const gemmux_problem *prob
     int code = cli_kernel(machine, options->why_not, &kernel);
     if (code)
         return code;
-    for (int i = 0; i < trace.verdict_count; i++)
-        if (trace.verdicts[i].kernel == kernel)
-            a->verdict = &trace.verdicts[i];
+    int at = 0; /* every kernel has a verdict */
+    while (at < trace.verdict_count - 1 && trace.verdicts[at].kernel != kernel)
+        at++;
+    a->verdict = &trace.verdicts[at];
     if (a->verdict->kind == GEMMUX_REJECTED)
         a->helps = gemmux_counterfactual(problem, machine, &options->policy, kernel, a->changes,
                                          &a->change_count, &a->then, &a->error) == GEMMUX_OK;

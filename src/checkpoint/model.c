@@ -129,11 +129,13 @@ static gemmux_status read_split(gemmux_model *model, const char *path, gemmux_gg
                                 gemmux_error *error)
 {
     char mark[32];
-    int number = 0;
+    long number = -1;
+    char *end = NULL;
     size_t length = strlen(path), tail = strlen("-00001-of-00003.gguf");
     snprintf(mark, sizeof mark, "-of-%05d.gguf", info->split_count);
-    if (length < tail || !ends_with(path, mark) ||
-        sscanf(path + length - tail, "-%5d-", &number) != 1)
+    if (length >= tail && ends_with(path, mark) && path[length - tail] == '-')
+        number = strtol(path + length - tail + 1, &end, 10);
+    if (!end || number < 0 || end != path + length - tail + 6)
         return gemmux_fail(error, GEMMUX_ERROR_INPUT,
                            "%.200s: it is one of %d files, and its name does not end in "
                            "-00001-of-%05d.gguf, by which the others would be found",
@@ -247,8 +249,7 @@ static gemmux_status open_folder(gemmux_model *model, const char *path, gemmux_e
     char *prefix = malloc(length + 2);
     gemmux_status status;
     if (prefix) {
-        memcpy(prefix, path, length);
-        memcpy(prefix + length, "/", 2);
+        snprintf(prefix, length + 2, "%s/", path);
         look(directory, prefix, &f);
         status = open_found(model, prefix, &f, error);
     } else {

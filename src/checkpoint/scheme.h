@@ -161,7 +161,7 @@ void gemmux_drop_pages(const gemmux_model *model, const gemmux_source *source);
 
 /* model.c, for tests and fuzzing: a model from bytes that outlive it; config may be NULL. */
 gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_t size,
-                                       const char *config, size_t config_size, gemmux_model **model,
-                                       gemmux_error *error);
+                                       const char *config, size_t config_size,
+                                       gemmux_model **result, gemmux_error *error);
 
 #endif

@@ -30,8 +30,11 @@ static bool claims(const gemmux_model *model, const gemmux_stored *weight, size_
 static bool get_size(const json_t *root, const char *key, int64_t *out)
 {
     const json_t *value = json_object_get(root, key);
+    if (!json_is_integer(value) || json_integer_value(value) < 1 ||
+        json_integer_value(value) > INT32_MAX)
+        return false;
     *out = json_integer_value(value);
-    return json_is_integer(value) && *out > 0 && *out <= INT32_MAX;
+    return true;
 }
 
 /* Reads the JSON; NULL, or what is wrong with it. */
@@ -138,7 +141,7 @@ static gemmux_status read(gemmux_model *model, gemmux_source *source, gemmux_err
     }
     if (!gemmux_find_part(model, source, GEMMUX_PART_STATE, STATE "nf4"))
         return gemmux_bad(model, weight, error, "there is no quant_state beside it");
-    state s;
+    state s = {.block = 1, .nested_block = 1};
     gemmux_status status = read_state(model, source, &s, error);
     if (!status)
         status = check_parts(model, source, &s, error);
@@ -214,7 +217,7 @@ static gemmux_status load(const gemmux_model *model, const gemmux_source *source
     const gemmux_layer *layer = &source->layer;
     int64_t groups = layer->k / layer->format.group;
     gemmux_room room;
-    state s;
+    state s = {.block = 1, .nested_block = 1};
     gemmux_status status = read_state(model, source, &s, error);
     if (!status)
         status = check_map(model, source, error);

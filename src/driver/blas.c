@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const gemmux_symbol symbols[] = {
@@ -23,6 +24,27 @@ static struct {
     int found;
 } process_threads = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* The version in "OpenBLAS 0.3.21 ..."; 0 when there is none. */
+static int32_t version_of(const char *config)
+{
+    static const char name[] = "OpenBLAS ";
+    int32_t version = 0;
+    if (strncmp(config, name, sizeof name - 1) != 0)
+        return 0;
+    char *at = (char *)config + sizeof name - 1;
+    for (int32_t part = 10000; part; part /= 100) {
+        const char *start = at;
+        long number = strtol(start, &at, 10);
+        if (at == start || number < 0 || number > 99)
+            return part == 1 ? version : 0;
+        version += (int32_t)number * part;
+        if (*at != '.')
+            return part == 10000 ? 0 : version;
+        at++;
+    }
+    return version;
+}
+
 static bool load(gemmux_blas *blas, char *why, size_t why_size)
 {
     if (!gemmux_symbols_load(blas->library, symbols, sizeof symbols / sizeof symbols[0], blas, why,
@@ -30,16 +52,14 @@ static bool load(gemmux_blas *blas, char *why, size_t why_size)
         return false;
     /* "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY SkylakeX MAX_THREADS=64" */
     const char *config = blas->get_config();
-    int major, minor, patch = 0;
     snprintf(blas->config, sizeof blas->config, "%s", config ? config : "");
-    if (sscanf(blas->config, "OpenBLAS %d.%d.%d", &major, &minor, &patch) < 2) {
+    blas->version = version_of(blas->config);
+    if (!blas->version) {
         snprintf(why, why_size, "its version cannot be read from '%.60s'", blas->config);
         return false;
     }
-    blas->version = major * 10000 + minor * 100 + patch;
     if (strstr(blas->config, "USE64BITINT")) {
-        snprintf(why, why_size, "OpenBLAS %d.%d.%d was built with 64-bit integers", major, minor,
-                 patch);
+        snprintf(why, why_size, "it was built with 64-bit integers: '%.60s'", blas->config);
         return false;
     }
     enum { OPENMP = 2 };

@@ -124,7 +124,7 @@ gemmux_status gemmux_cuda_fail(const gemmux_cuda *cuda, int result, const char *
 
 int gemmux_cuda_index(const gemmux_machine *machine)
 {
-    return strncmp(machine->id, "cuda:", 5) == 0 ? atoi(machine->id + 5) : 0;
+    return strncmp(machine->id, "cuda:", 5) == 0 ? (int)strtol(machine->id + 5, NULL, 10) : 0;
 }
 
 /* ------------------------------------------------------------------------------------ device -- */
@@ -228,7 +228,7 @@ gemmux_status gemmux_cuda_module_take(const gemmux_cuda_device *device, const ch
         entry = entry->next;
     if (!entry)
         status = load(device, image, &entry, error);
-    if (!status) {
+    if (!status && entry) {
         entry->users++;
         *module = entry->module;
     }

@@ -58,7 +58,7 @@ typedef struct gemmux_tile {
 typedef struct gemmux_panel_level {
     uint8_t x;        /* gemmux_panel_x */
     int8_t tile_rows; /* rows and strips that fill the registers */
-    int8_t tile_strips;
+    int tile_strips;
     int8_t stream_rows; /* up to this many rows stream */
     /* One row of x (f32, f16, bf16; INT8: int8) of k elements into the level's form. */
     void (*widen)(gemmux_code code, const void *from, int64_t k, void *to);
