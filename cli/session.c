@@ -185,7 +185,7 @@ int cli_prove(cli_session *session, const gemmux_kernel *kernel, bool *sound)
     *sound = certificate.proof == GEMMUX_PROOF_PROVED || certificate.proof == GEMMUX_PROOF_SKIPPED;
     if (!*sound && !certificate.cached) {
         session->quarantined++;
-        cli_note("%s is %s here (%s): quarantined, the next candidate takes its place",
+        cli_note("%s is quarantined, the next candidate takes its place: proof %s, %s",
                  gemmux_kernel_name(kernel), gemmux_proof_name(certificate.proof),
                  certificate.evidence);
     }

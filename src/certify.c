@@ -88,8 +88,18 @@ static void judge(gemmux_certificate *certificate, const gemmux_outcome *outcome
 {
     char name[32], text[256];
     const gemmux_message *last = &outcome->last;
+    bool killed = outcome->ending == GEMMUX_ENDING_SIGNAL && outcome->code == SIGKILL;
     certificate->cases = last->cases;
     certificate->seconds = outcome->seconds;
+    if (killed || (outcome->ending == GEMMUX_ENDING_EXIT && !*last->text)) {
+        /* Nothing that the kernel did: it had not run yet, or the system took the memory back. */
+        snprintf(text, sizeof text,
+                 killed ? "the child process was killed, perhaps for memory, in %s"
+                        : "the child process ended by itself before the first case%s",
+                 last->text);
+        skip(certificate, text);
+        return;
+    }
     switch (outcome->ending) {
     case GEMMUX_ENDING_FINISHED:
         certificate->proof = (gemmux_proof)last->proof;
