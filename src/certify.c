@@ -97,7 +97,8 @@ static void judge(gemmux_certificate *certificate, const gemmux_outcome *outcome
                  killed ? "the child process was killed, perhaps for memory, in %s"
                         : "the child process ended by itself before the first case%s",
                  last->text);
-        skip(certificate, text);
+        certificate->proof = GEMMUX_PROOF_SKIPPED;
+        snprintf(certificate->evidence, sizeof certificate->evidence, "%.159s", text);
         return;
     }
     switch (outcome->ending) {

@@ -127,9 +127,9 @@ typedef struct gemmux_cuda_image {
 } gemmux_cuda_image;
 extern const gemmux_cuda_image gemmux_cuda_images[]; /* generated; ends with a NULL name */
 
-/* Loads the image of that name once a device and process, however many plans use it: the driver would keep a
- * copy a plan. This list of loaded images is the library's only state that is not const; it
- * mirrors what the driver keeps for the process. The context must be current. */
+/* Loads the image of that name once a device and process, however many plans use it: the driver
+ * would keep a copy a plan. This list of loaded images is the library's only state that is not
+ * const; it mirrors what the driver keeps for the process. The context must be current. */
 gemmux_status gemmux_cuda_module_take(const gemmux_cuda_device *device, const char *name,
                                       gemmux_cu_module *module, gemmux_error *error);
 void gemmux_cuda_module_give(const gemmux_cuda_device *device, gemmux_cu_module module);
