@@ -43,7 +43,9 @@ typedef enum cli_option {
     CLI_OPTION_MAX_MEMORY,
     CLI_OPTION_MAX_SLOWDOWN,
     CLI_OPTION_DETERMINISTIC,
+    CLI_OPTION_ALIGN,
     CLI_OPTION_WHY_NOT,
+    CLI_OPTION_WHAT_IF,
     CLI_OPTION_LIMIT,
     CLI_OPTION_THREADS,
     CLI_OPTION_AGAIN,
@@ -77,9 +79,10 @@ typedef struct cli_options {
     int w_count;
     int32_t experts, top_k;
     uint8_t epilogue;
+    int32_t align;
     uint32_t liberties;
     const char *device;
-    char only[1024], deny[1024];
+    char only[1024], deny[1024], what_if[1024];
     gemmux_policy policy; /* points into this struct */
     const char *why_not;
     int64_t limit;
@@ -106,6 +109,8 @@ extern const cli_command cli_doctor;
 /* Parses argv[1..] (argv[0] is the subcommand). Anything but CLI_DONE is the code to exit with,
  * after the reason was printed. */
 int cli_parse(const cli_command *command, int argc, char **argv, cli_options *options);
+/* Gives the option called `name` another value, as if it stood on the command line. */
+int cli_set(cli_options *options, const char *name, const char *value);
 void cli_help(FILE *out, const cli_command *command);
 /* The problem of select and bench: argument 0 is the op, m is the first of --m. */
 int cli_problem(const cli_options *options, gemmux_problem *problem);

@@ -37,8 +37,13 @@ static const struct {
     [CLI_OPTION_MAX_SLOWDOWN] = {"max-slowdown", "X",
                                  "against the best kernel this device could run"},
     [CLI_OPTION_DETERMINISTIC] = {"deterministic", NULL, "no sums whose order may change"},
+    [CLI_OPTION_ALIGN] = {"align", "BYTES",
+                          "of x and y and their rows; default: what K and N give"},
     [CLI_OPTION_WHY_NOT] = {"why-not", "KERNEL",
                             "every failing check of KERNEL, and what would help"},
+    [CLI_OPTION_WHAT_IF] = {"what-if", "FACT=VALUE[,...]",
+                            "the answer if these facts were so: cublaslt=13.1, k=2944,"
+                            " smem=228KiB, cc=12.1 ..."},
     [CLI_OPTION_LIMIT] = {"limit", "N", "only the first N products of MODEL"},
     [CLI_OPTION_THREADS] = {"threads", "N", "threads of CPU kernels; default: one a core"},
     [CLI_OPTION_AGAIN] = {"again", NULL, "even where a certificate or quarantine exists"},
@@ -64,6 +69,8 @@ void cli_help(FILE *out, const cli_command *command)
         snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].argument ? " " : "",
                  rows[i].argument ? rows[i].argument : "");
         fprintf(out, "  %-20s", left);
+        if (strlen(left) >= 20)
+            fprintf(out, "\n                      ");
         size_t length = strlen(rows[i].help), at = 0;
         while (at < length) { /* wrapped for 80 columns */
             size_t cut = length - at;
@@ -227,6 +234,10 @@ static int take_format_list(cli_options *o, const char *text)
 
 static int take_epilogue(cli_options *o, const char *text)
 {
+    if (!strcmp(text, "none")) {
+        o->epilogue = 0;
+        return CLI_DONE;
+    }
     for (const char *at = text;; at++) {
         size_t length = strcspn(at, ",");
         int bit = -1;
@@ -304,12 +315,12 @@ static int take_decimal(cli_option option, const char *text, double low, double 
     return CLI_DONE;
 }
 
-/* Globs of several options are one comma-separated list. */
-static int take_globs(cli_option option, const char *text, char *list, size_t size)
+/* Values of several options are one comma-separated list. */
+static int take_words(cli_option option, const char *text, char *list, size_t size)
 {
     size_t used = strlen(list);
     if (!*text || used + strlen(text) + 2 > size)
-        return bad_value(option, text, *text ? "the list is too long" : "want a kernel or a glob");
+        return bad_value(option, text, *text ? "the list is too long" : rows[option].help);
     snprintf(list + used, size - used, "%s%s", used ? "," : "", text);
     return CLI_DONE;
 }
@@ -332,10 +343,10 @@ static int take_wish(cli_options *o, cli_option option, const char *text)
         return CLI_DONE;
     case CLI_OPTION_ONLY:
         o->policy.only = o->only;
-        return take_globs(option, text, o->only, sizeof o->only);
+        return take_words(option, text, o->only, sizeof o->only);
     case CLI_OPTION_DENY:
         o->policy.deny = o->deny;
-        return take_globs(option, text, o->deny, sizeof o->deny);
+        return take_words(option, text, o->deny, sizeof o->deny);
     case CLI_OPTION_ALLOW:
         return take_liberties(o, text);
     case CLI_OPTION_MAX_MEMORY:
@@ -348,6 +359,8 @@ static int take_wish(cli_options *o, cli_option option, const char *text)
     case CLI_OPTION_WHY_NOT:
         o->why_not = text;
         return CLI_DONE;
+    case CLI_OPTION_WHAT_IF:
+        return take_words(option, text, o->what_if, sizeof o->what_if);
     default:
         return CLI_FAILED;
     }
@@ -380,6 +393,8 @@ static int take(cli_options *o, cli_option option, const char *text)
         return take_small(option, text, INT32_MAX, &o->top_k);
     case CLI_OPTION_EPILOGUE:
         return take_epilogue(o, text);
+    case CLI_OPTION_ALIGN:
+        return take_small(option, text, 4096, &o->align);
     case CLI_OPTION_LIMIT:
         return take_integer(option, text, 1, INT32_MAX, &o->limit);
     case CLI_OPTION_THREADS:
@@ -407,6 +422,16 @@ static int take(cli_options *o, cli_option option, const char *text)
     default:
         return take_wish(o, option, text);
     }
+}
+
+int cli_set(cli_options *o, const char *name, const char *value)
+{
+    if (!strcmp(name, "epilogue")) /* several of them add up on the command line */
+        o->epilogue = 0;
+    for (int i = 0; i < CLI_OPTION_COUNT; i++)
+        if (i != CLI_OPTION_M_LIST && i != CLI_OPTION_W_LIST && !strcmp(rows[i].name, name))
+            return take(o, (cli_option)i, value);
+    return cli_fail(CLI_BAD_INPUT, "no option is called \"%s\"", name);
 }
 
 static int unknown_option(const cli_command *command, const char *text)
@@ -506,6 +531,7 @@ int cli_problem(const cli_options *o, gemmux_problem *problem)
     problem->experts = o->experts;
     problem->top_k = o->top_k;
     problem->epilogue = o->epilogue;
+    problem->align = (uint16_t)o->align;
     problem->liberties = o->liberties;
     gemmux_error error;
     if (gemmux_problem_check(problem, &error))

@@ -2,17 +2,16 @@
  *
  * gemmux select: one problem, one device, one policy: which kernel, and why no other.
  */
-#include "cli.h"
+#include "what_if.h"
 
 #include <string.h>
 
-static gemmux_trace trace; /* about 70 KiB */
-
-static void show_decision(const gemmux_problem *problem, const gemmux_machine *machine,
-                          const gemmux_decision *d)
+static void show_decision(const cli_case *c)
 {
     char text[256], arch[32], weights[32], workspace[32], time[32];
-    cli_print(CLI_BOLD, "%s\n", gemmux_problem_text(problem, text, sizeof text));
+    const gemmux_machine *machine = &c->machine;
+    const gemmux_decision *d = &c->decision;
+    cli_print(CLI_BOLD, "%s\n", gemmux_problem_text(&c->problem, text, sizeof text));
     cli_print(CLI_PLAIN, "on %s (%s)\n\n", machine->name,
               gemmux_machine_arch(machine, arch, sizeof arch));
     if (!d->kernel) {
@@ -36,16 +35,16 @@ static void show_decision(const gemmux_problem *problem, const gemmux_machine *m
 }
 
 /* The first reason, and how many more there are. */
-static const char *first_reason(const gemmux_verdict *v, const gemmux_problem *problem,
-                                const gemmux_machine *machine, char *buffer, size_t size)
+static const char *first_reason(const cli_case *c, const gemmux_verdict *v, char *buffer,
+                                size_t size)
 {
     size_t name = strlen(gemmux_kernel_name(v->kernel)) + 1; /* the sentence begins with it */
     char text[512];
     buffer[0] = 0;
     if (!v->reason_count)
         return buffer;
-    const gemmux_reason *r = &trace.reasons[v->reason_first];
-    gemmux_reason_text(r, v->kernel, problem, machine, text, sizeof text);
+    const gemmux_reason *r = &c->trace.reasons[v->reason_first];
+    gemmux_reason_text(r, v->kernel, &c->problem, &c->machine, text, sizeof text);
     snprintf(buffer, size, "%s: %s", gemmux_stage_name((gemmux_stage)r->stage),
              strlen(text) > name ? text + name : text);
     if (v->reason_count > 1)
@@ -54,7 +53,7 @@ static const char *first_reason(const gemmux_verdict *v, const gemmux_problem *p
     return buffer;
 }
 
-static void show_verdicts(const gemmux_problem *problem, const gemmux_machine *machine)
+static void show_verdicts(const cli_case *c)
 {
     static const cli_column columns[] = {{"KERNEL", false, false},
                                          {"VERDICT", false, false},
@@ -68,8 +67,8 @@ static void show_verdicts(const gemmux_problem *problem, const gemmux_machine *m
                     [GEMMUX_CHOSEN] = {"chosen", CLI_GOOD}};
     cli_table *table = cli_table_new(columns, 4);
     for (int kind = GEMMUX_CHOSEN; kind >= GEMMUX_REJECTED; kind--)
-        for (int i = 0; i < trace.verdict_count; i++) {
-            const gemmux_verdict *v = &trace.verdicts[i];
+        for (int i = 0; i < c->trace.verdict_count; i++) {
+            const gemmux_verdict *v = &c->trace.verdicts[i];
             char why[640], time[32];
             if (v->kind != kind)
                 continue;
@@ -81,7 +80,7 @@ static void show_verdicts(const gemmux_problem *problem, const gemmux_machine *m
                 cli_cell(table, CLI_PLAIN, "%s",
                          cli_number(v->decision.predicted_us, time, sizeof time));
             if (kind == GEMMUX_REJECTED)
-                first_reason(v, problem, machine, why, sizeof why);
+                first_reason(c, v, why, sizeof why);
             else
                 snprintf(why, sizeof why, "%s", kind == GEMMUX_CHOSEN ? "" : "slower");
             cli_cell(table, CLI_PLAIN, "%s", why);
@@ -100,29 +99,30 @@ typedef struct answer {
     gemmux_error error;
 } answer;
 
-static int answer_why_not(const cli_options *options, const gemmux_problem *problem,
-                          const gemmux_machine *machine, answer *a)
+static int answer_why_not(const cli_options *options, const cli_case *c, answer *a)
 {
     const gemmux_kernel *kernel;
-    int code = cli_kernel(machine, options->why_not, &kernel);
+    int code = cli_kernel(&c->machine, options->why_not, &kernel);
     if (code)
         return code;
     int at = 0; /* every kernel has a verdict */
-    while (at < trace.verdict_count - 1 && trace.verdicts[at].kernel != kernel)
+    while (at < c->trace.verdict_count - 1 && c->trace.verdicts[at].kernel != kernel)
         at++;
-    a->verdict = &trace.verdicts[at];
+    a->verdict = &c->trace.verdicts[at];
     if (a->verdict->kind == GEMMUX_REJECTED)
-        a->helps = gemmux_counterfactual(problem, machine, &options->policy, kernel, a->changes,
-                                         &a->change_count, &a->then, &a->error) == GEMMUX_OK;
+        a->helps =
+            gemmux_counterfactual(&c->problem, &c->machine, &options->policy, kernel, a->changes,
+                                  &a->change_count, &a->then, &a->error) == GEMMUX_OK;
     return CLI_DONE;
 }
 
-static void show_reasons(const answer *a, const gemmux_problem *problem,
-                         const gemmux_machine *machine)
+static void show_reasons(const answer *a, const cli_case *c)
 {
+    const gemmux_problem *problem = &c->problem;
+    const gemmux_machine *machine = &c->machine;
     const gemmux_verdict *v = a->verdict;
     for (int i = 0; i < v->reason_count; i++) {
-        const gemmux_reason *r = &trace.reasons[v->reason_first + i];
+        const gemmux_reason *r = &c->trace.reasons[v->reason_first + i];
         char text[1024], line[1200];
         cli_print(CLI_BAD, "%s", gemmux_stage_name((gemmux_stage)r->stage));
         cli_print(CLI_DIM, "  %s\n", gemmux_reason_code(r));
@@ -139,13 +139,13 @@ static void show_reasons(const answer *a, const gemmux_problem *problem,
     }
 }
 
-static void show_why_not(const answer *a, const gemmux_problem *problem,
-                         const gemmux_machine *machine, const gemmux_decision *chosen)
+static void show_why_not(const answer *a, const cli_case *c)
 {
+    const gemmux_decision *chosen = &c->decision;
     const gemmux_verdict *v = a->verdict;
     const char *name = gemmux_kernel_name(v->kernel);
     char text[256], time[32], other[32];
-    cli_print(CLI_BOLD, "%s for %s\n", name, gemmux_problem_text(problem, text, sizeof text));
+    cli_print(CLI_BOLD, "%s for %s\n", name, gemmux_problem_text(&c->problem, text, sizeof text));
     if (v->kind == GEMMUX_CHOSEN) {
         cli_print(CLI_GOOD, "it is the one that is chosen, %s us predicted\n",
                   cli_number(v->decision.predicted_us, time, sizeof time));
@@ -161,8 +161,8 @@ static void show_why_not(const answer *a, const gemmux_problem *problem,
     }
     cli_print(CLI_BAD, "rejected");
     cli_print(CLI_PLAIN, ", %d failing check%s on %s\n\n", v->reason_count,
-              v->reason_count == 1 ? "" : "s", machine->name);
-    show_reasons(a, problem, machine);
+              v->reason_count == 1 ? "" : "s", c->machine.name);
+    show_reasons(a, c);
     cli_print(CLI_BOLD, "\n%s\n", a->helps ? "What it would take" : "Nothing makes it eligible");
     for (int i = 0; i < a->change_count; i++) {
         char change[256];
@@ -193,54 +193,69 @@ static json_t *json_why_not(const answer *a, const gemmux_machine *machine)
 
 /* ----------------------------------------------------------------------------------- command -- */
 
-static void report(const cli_options *options, const gemmux_problem *problem,
-                   const gemmux_machine *machine, const gemmux_decision *decision, const answer *a)
+static void report(const cli_options *options, const cli_case *now, const cli_case *then,
+                   const cli_facts *facts, const answer *a)
 {
-    if (!options->json && options->why_not) {
-        show_why_not(a, problem, machine, decision);
+    if (options->json) {
+        json_t *document =
+            json_pack("{s:o, s:o, s:o, s:o}", "problem", cli_json_problem(&now->problem), "device",
+                      cli_json_machine(&now->machine), "decision",
+                      cli_json_decision(&now->decision, &now->machine), "verdicts",
+                      cli_json_verdicts(&now->trace, &now->problem, &now->machine));
+        if (then != now)
+            json_object_set_new(document, "what_if", cli_what_if_json(now, then, facts));
+        if (options->why_not)
+            json_object_set_new(document, "why_not", json_why_not(a, &then->machine));
+        cli_json_print(document);
         return;
     }
-    if (!options->json) {
-        show_decision(problem, machine, decision);
-        show_verdicts(problem, machine);
-        return;
+    if (!options->why_not)
+        show_decision(now);
+    if (then != now)
+        cli_what_if_facts(facts);
+    if (options->why_not) {
+        show_why_not(a, then);
+    } else if (then == now) {
+        show_verdicts(now);
+    } else {
+        show_decision(then);
+        cli_what_if_compare(now, then);
     }
-    json_t *document =
-        json_pack("{s:o, s:o, s:o, s:o}", "problem", cli_json_problem(problem), "device",
-                  cli_json_machine(machine), "decision", cli_json_decision(decision, machine),
-                  "verdicts", cli_json_verdicts(&trace, problem, machine));
-    if (options->why_not)
-        json_object_set_new(document, "why_not", json_why_not(a, machine));
-    cli_json_print(document);
+}
+
+/* The answer that counts, and so the exit code, is that of what-if where it is asked for. */
+static int answer_all(const cli_options *options, cli_case *now)
+{
+    static cli_case other;
+    cli_case *then = now;
+    cli_facts facts = {.count = 0};
+    answer a = {0};
+    int code = cli_case_select(options, now);
+    if (!code && *options->what_if) {
+        then = &other;
+        code = cli_what_if(options, now, then, &facts);
+    }
+    if (!code && options->why_not)
+        code = answer_why_not(options, then, &a);
+    if (code)
+        return code;
+    report(options, now, then, &facts, &a);
+    if (then->status)
+        cli_note("%s", then->error.text);
+    return cli_exit_code(then->status);
 }
 
 static int run(cli_options *options)
 {
-    gemmux_problem problem;
-    gemmux_machine machine;
-    gemmux_decision decision;
-    gemmux_error error = {0};
+    static cli_case now;
     gemmux_records *records = NULL;
-    answer a = {0};
-    int code = cli_problem(options, &problem);
+    int code = cli_problem(options, &now.problem);
     if (!code)
-        code = cli_machine(options, &machine);
+        code = cli_machine(options, &now.machine);
     if (!code)
-        code = cli_records(&machine, &records);
-    if (code)
-        return code;
-    gemmux_status status =
-        gemmux_select(&problem, &machine, &options->policy, &decision, &trace, &error);
-    if (status && status != GEMMUX_ERROR_NO_KERNEL)
-        code = cli_fail_error(&error);
-    if (!code && options->why_not)
-        code = answer_why_not(options, &problem, &machine, &a);
-    if (!code) {
-        report(options, &problem, &machine, &decision, &a);
-        if (status)
-            cli_note("%s", error.text);
-        code = cli_exit_code(status);
-    }
+        code = cli_records(&now.machine, &records);
+    if (!code)
+        code = answer_all(options, &now);
     gemmux_records_free(records);
     return code;
 }
@@ -254,10 +269,14 @@ const cli_command cli_select = {
                "after a colon where it is not the default: e4m3:row, e4m3:block128, int8:tensor,\n"
                "int4:g32, int4:row:zero.\n"
                "--allow adds to unordered-sums and flush-subnormals, which are allowed anyway;\n"
-               "\"none\" takes those away.\n\n"
+               "\"none\" takes those away.\n"
+               "Facts of --what-if are those of the product (its options without dashes) and of\n"
+               "the device (the keys of device files; peak.bf16, cublaslt=none, isa=+amxbf16); +\n"
+               "joins several values. With --why-not the changed machine is the one asked about;\n"
+               "the exit code is that of the changed answer.\n\n"
                "  gemmux select linear --m 1 --n 4096 --k 4096 --x bf16 --w mxfp4 --y bf16 \\\n"
                "    --device b200",
-    .options =
-        CLI_BIT(M) | CLI_PROBLEM | CLI_POLICY | CLI_BIT(WHY_NOT) | CLI_BIT(JSON) | CLI_BIT(HELP),
+    .options = CLI_BIT(M) | CLI_PROBLEM | CLI_POLICY | CLI_BIT(ALIGN) | CLI_BIT(WHY_NOT) |
+               CLI_BIT(WHAT_IF) | CLI_BIT(JSON) | CLI_BIT(HELP),
     .run = run,
 };

@@ -41,7 +41,7 @@ _gemmux()
     -*)
         case $command in
         select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
-                                         --why-not $policy" -- "$word")) ;;
+                                         --align --why-not --what-if $policy" -- "$word")) ;;
         probe) COMPREPLY=($(compgen -W "--device --lost --measure --json" -- "$word")) ;;
         doctor) COMPREPLY=($(compgen -W "--device --json" -- "$word")) ;;
         run) COMPREPLY=($(compgen -W "--m --x --w --y --limit --threads --timeout $policy" -- "$word")) ;;

@@ -26,6 +26,8 @@ for operand in x w y
 end
 complete -c gemmux -n "__fish_seen_subcommand_from select" -l epilogue -x -a "bias swiglu gather scatter"
 complete -c gemmux -n "__fish_seen_subcommand_from select" -l why-not -x -d "why not this kernel"
+complete -c gemmux -n "__fish_seen_subcommand_from select" -l align -x -d "of x and y and their rows"
+complete -c gemmux -n "__fish_seen_subcommand_from select" -l what-if -x -d "as if these facts were so"
 complete -c gemmux -n "$devices" -l device -r -d "decide for this device"
 complete -c gemmux -n "$routing" -l only -x -d "only these kernels"
 complete -c gemmux -n "$routing" -l deny -x -d "not these kernels"

@@ -24,6 +24,8 @@ _gemmux() {
         '--experts[experts]:E:' '--top-k[experts a token]:T:'
         '--epilogue[around the product]:list:_values -s , epilogue bias swiglu gather scatter'
         '--why-not[why not this kernel]:kernel:'
+        '--align[of x and y and their rows]:bytes:'
+        '*--what-if[as if these facts were so]:fact=value,...:'
     )
     local -a clock=(
         '--threads[threads of CPU kernels]:N:'
