@@ -124,6 +124,18 @@ int cli_machine_here(const cli_options *options, const char *verb, gemmux_machin
 int cli_records(gemmux_machine *machine, gemmux_records **records);
 /* A kernel by its exact name; prints the nearest names when there is none. */
 int cli_kernel(const gemmux_machine *machine, const char *name, const gemmux_kernel **kernel);
+/* Kernels that would do with --only and --deny lifted, fastest first; else with every flag lifted.
+ * *lifted says which. Returns how many were found. */
+enum { CLI_ALTERNATIVES = 3 };
+typedef struct cli_alternative {
+    const gemmux_kernel *kernel;
+    double predicted_us;
+} cli_alternative;
+int cli_alternatives(const gemmux_problem *problem, const gemmux_machine *machine,
+                     const gemmux_policy *policy, cli_alternative *found, const char **lifted);
+/* "without --only: ref_any (3860 us predicted)", or "". Returns buffer. */
+const char *cli_alternatives_text(const gemmux_problem *problem, const gemmux_machine *machine,
+                                  const gemmux_policy *policy, char *buffer, size_t size);
 /* Words that are spelt like `text`, best first; returns how many of `room` were filled. */
 int cli_nearest(const char *text, const char *const *words, int count, const char **near, int room);
 

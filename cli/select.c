@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static void show_decision(const cli_case *c)
+static void show_decision(const cli_case *c, const gemmux_policy *policy)
 {
     char text[256], arch[32], weights[32], workspace[32], time[32];
     const gemmux_machine *machine = &c->machine;
@@ -15,7 +15,10 @@ static void show_decision(const cli_case *c)
     cli_print(CLI_PLAIN, "on %s (%s)\n\n", machine->name,
               gemmux_machine_arch(machine, arch, sizeof arch));
     if (!d->kernel) {
-        cli_print(CLI_BAD, "no kernel under this policy\n\n");
+        cli_print(CLI_BAD, "no kernel under this policy\n");
+        cli_alternatives_text(&c->problem, machine, policy, text, sizeof text);
+        cli_wrap(CLI_PLAIN, 2, text);
+        putchar('\n');
         return;
     }
     cli_print(CLI_GOOD, "%s", gemmux_kernel_name(d->kernel));
@@ -193,6 +196,20 @@ static json_t *json_why_not(const answer *a, const gemmux_machine *machine)
 
 /* ----------------------------------------------------------------------------------- command -- */
 
+static json_t *json_alternatives(const cli_case *c, const gemmux_policy *policy)
+{
+    cli_alternative found[CLI_ALTERNATIVES];
+    const char *lifted;
+    json_t *list = json_array();
+    int count = cli_alternatives(&c->problem, &c->machine, policy, found, &lifted);
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:o, s:s}", "kernel",
+                                        gemmux_kernel_name(found[i].kernel), "predicted_us",
+                                        cli_json_number(found[i].predicted_us), "without", lifted));
+    return list;
+}
+
 static void report(const cli_options *options, const cli_case *now, const cli_case *then,
                    const cli_facts *facts, const answer *a)
 {
@@ -202,6 +219,8 @@ static void report(const cli_options *options, const cli_case *now, const cli_ca
                       cli_json_machine(&now->machine), "decision",
                       cli_json_decision(&now->decision, &now->machine), "verdicts",
                       cli_json_verdicts(&now->trace, &now->problem, &now->machine));
+        if (!now->decision.kernel)
+            json_object_set_new(document, "alternatives", json_alternatives(now, &options->policy));
         if (then != now)
             json_object_set_new(document, "what_if", cli_what_if_json(now, then, facts));
         if (options->why_not)
@@ -210,7 +229,7 @@ static void report(const cli_options *options, const cli_case *now, const cli_ca
         return;
     }
     if (!options->why_not)
-        show_decision(now);
+        show_decision(now, &options->policy);
     if (then != now)
         cli_what_if_facts(facts);
     if (options->why_not) {
@@ -218,7 +237,7 @@ static void report(const cli_options *options, const cli_case *now, const cli_ca
     } else if (then == now) {
         show_verdicts(now);
     } else {
-        show_decision(then);
+        show_decision(then, &options->policy);
         cli_what_if_compare(now, then);
     }
 }

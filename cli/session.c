@@ -192,6 +192,15 @@ int cli_prove(cli_session *session, const gemmux_kernel *kernel, bool *sound)
     return CLI_DONE;
 }
 
+static int fail_select(const cli_session *session, const gemmux_problem *problem,
+                       const gemmux_error *error)
+{
+    char text[256] = "";
+    if (error->status == GEMMUX_ERROR_NO_KERNEL)
+        cli_alternatives_text(problem, &session->machine, session->policy, text, sizeof text);
+    return cli_fail(cli_exit_code(error->status), "%s%s%s", error->text, *text ? "; " : "", text);
+}
+
 int cli_settle(cli_session *session, const gemmux_problem *problem, const gemmux_profile *profile)
 {
     gemmux_range ranges[GEMMUX_MAX_RANGES];
@@ -202,7 +211,7 @@ int cli_settle(cli_session *session, const gemmux_problem *problem, const gemmux
         bool sound = true;
         if (gemmux_select_ranges(problem, &session->machine, session->policy, profile, ranges,
                                  &count, &error))
-            return cli_fail_error(&error);
+            return fail_select(session, problem, &error);
         for (int i = 0; i < count && sound; i++) {
             int code = cli_prove(session, ranges[i].decision.kernel, &sound);
             if (code)
