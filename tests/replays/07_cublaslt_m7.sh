@@ -18,4 +18,8 @@ prints "multiple of 16" "Pad M to the next multiple of 16"
 
 run 0 select linear --m 7 --n 4096 --k 4096 --x e4m3 --w e4m3 --y bf16 --device h200 --json
 json "decision.kernel"
+run 0 select linear --m 7 --n 4096 --k 4096 --x e4m3 --w e4m3 --y bf16 --device h200 \
+    --what-if m=16 --json # the padded plan, priced
+json "what_if.problem.m" 16
+json "what_if.decision.predicted_us"
 finish
