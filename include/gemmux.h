@@ -328,21 +328,34 @@ typedef struct gemmux_library {
     char note[160]; /* about files that were found and not used, and why; else empty */
 } gemmux_library;
 
-/* One certificate or one measured share: facts that tests on this machine produced. */
+/* One certificate or quarantine: a fact that a test on this machine produced. */
 typedef struct gemmux_record {
     char kernel[48];
-    uint8_t kind; /* gemmux_record_kind */
-    uint8_t x, w; /* format ids a measurement holds for; 0: any */
-    float share;  /* MEASURED: share of the bound (bytes or operations) that was reached */
-    int64_t m_min, m_max;
+    uint8_t kind;       /* gemmux_record_kind */
     char evidence[160]; /* QUARANTINED: what went wrong, with numbers */
 } gemmux_record;
 
 typedef enum gemmux_record_kind {
     GEMMUX_RECORD_PROVED = 1,
-    GEMMUX_RECORD_QUARANTINED,
-    GEMMUX_RECORD_MEASURED
+    GEMMUX_RECORD_QUARANTINED
 } gemmux_record_kind;
+
+struct gemmux_kernel;
+
+/* What one kernel reached in one product on this machine. The limit is the larger of bytes /
+ * bandwidth and operations / peak, with the rates that were measured at the same time and are kept
+ * here, so that a share means the same when a machine's rates are measured anew, or are guesses. */
+typedef struct gemmux_share {
+    const struct gemmux_kernel *kernel;
+    gemmux_format w;
+    uint8_t x;       /* gemmux_format_id */
+    uint8_t form;    /* which row of the kernel's formats */
+    bool grouped;    /* a moe */
+    float share;     /* limit / time of the whole call */
+    double rows;     /* of x that meet one matrix of w, on average */
+    double elements; /* of w that are met */
+    double bandwidth, peak;
+} gemmux_share;
 
 struct gemmux_kernel_table; /* the kernels that select looks at */
 
@@ -365,6 +378,8 @@ typedef struct gemmux_machine {
     gemmux_library library[GEMMUX_LIB_COUNT];
     const gemmux_record *records; /* sorted by kernel name; owned by the caller */
     int32_t record_count;
+    int32_t share_count;
+    const gemmux_share *shares; /* in the order of gemmux_records_load, which owns them */
     const struct gemmux_kernel_table *kernels; /* NULL: the built-in table */
 } gemmux_machine;
 
@@ -716,8 +731,9 @@ typedef struct gemmux_certificate {
     char evidence[160];
 } gemmux_certificate;
 
-/* Certificates and quarantines of this machine, from $XDG_CACHE_HOME/gemmux. A corrupt or
- * unreadable cache is reported in `note` (may be NULL) and treated as empty. */
+/* Certificates, quarantines and measured shares of this machine, from $XDG_CACHE_HOME/gemmux;
+ * shares for machine->cores threads, so set those first. A corrupt or unreadable cache is reported
+ * in `note` (may be NULL) and treated as empty. */
 typedef struct gemmux_records gemmux_records;
 GEMMUX_API gemmux_status gemmux_records_load(gemmux_machine *machine, gemmux_records **records,
                                              char *note, size_t note_size, gemmux_error *error);
@@ -728,6 +744,22 @@ GEMMUX_API gemmux_status gemmux_certify(gemmux_records *records, gemmux_machine 
                                         const gemmux_kernel *kernel, double seconds, bool again,
                                         gemmux_certificate *certificate, gemmux_error *error);
 GEMMUX_API const char *gemmux_proof_name(gemmux_proof proof);
+
+/* How long one call of a decision's kernel took here: the whole of gemmux_run. */
+typedef struct gemmux_timing {
+    gemmux_problem problem; /* with the m of that call */
+    gemmux_decision decision;
+    double us;
+} gemmux_timing;
+
+/* From now on select predicts from these timings where it would have estimated: exactly for the
+ * same products, interpolated along M for others in the same formats. machine's bandwidth and
+ * peaks must be those of the same minute (gemmux_machine_measure). Written to the cache and added
+ * to the machine, on which nothing may select meanwhile. GEMMUX_ERROR_IO: they hold for this
+ * process only. */
+GEMMUX_API gemmux_status gemmux_records_learn(gemmux_records *records, gemmux_machine *machine,
+                                              const gemmux_timing *timings, int count,
+                                              gemmux_error *error);
 
 /* -------------------------------------------------------------------------------- checkpoints --
  */

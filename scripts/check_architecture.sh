@@ -21,7 +21,7 @@ machine nearest probe
 packing packings kernel parallel
 checkpoint
 kernels
-select ranges
+shares select ranges
 explain counterfactual forecast
 reference verify
 plan prepare

@@ -190,7 +190,7 @@ static void keep(gemmux_records *records, gemmux_machine *machine, const gemmux_
     snprintf(entry.record.kernel, sizeof entry.record.kernel, "%s", kernel->name);
     memcpy(entry.record.evidence, certificate->evidence, sizeof entry.record.evidence);
     gemmux_record_key(machine, kernel, entry.key, sizeof entry.key);
-    if (gemmux_records_put(records, machine, &entry, &error)) {
+    if (gemmux_records_put(records, machine, &entry, 1, &error)) {
         /* It holds for this process; that it will have to be proved again is worth a word. */
         size_t used = strlen(certificate->evidence);
         snprintf(certificate->evidence + used, sizeof certificate->evidence - used,

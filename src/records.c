@@ -8,10 +8,12 @@
 #include "error.h"
 #include "kernel.h"
 #include "packing.h"
+#include "shares.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +32,9 @@ struct gemmux_records {
     char identity[256];
     gemmux_entries entries;
     gemmux_record *visible; /* what machine->records points to */
-    int capacity;
-    gemmux_record **retired; /* earlier arrays: reasons of old traces still point into them */
+    gemmux_share *shares;   /* what machine->shares points to */
+    int capacity;           /* of both */
+    void **retired;         /* earlier arrays: reasons of old traces still point into them */
     int retired_count;
 };
 
@@ -70,7 +73,7 @@ static bool find_directory(gemmux_records *records, char *why, size_t size)
         return false;
     }
     uint64_t hash = gemmux_checksum(records->identity, (int64_t)strlen(records->identity));
-    snprintf(records->path, sizeof records->path, "%s/records-v1-%016" PRIx64 ".json",
+    snprintf(records->path, sizeof records->path, "%s/records-v2-%016" PRIx64 ".json",
              records->directory, hash);
     return true;
 }
@@ -134,47 +137,66 @@ static bool make_room(gemmux_records *records)
     }
     int capacity = 2 * records->entries.count + GEMMUX_MAX_KERNELS;
     gemmux_record *visible = calloc((size_t)capacity, sizeof *visible);
-    gemmux_record **retired =
-        realloc(records->retired, (size_t)(records->retired_count + 1) * sizeof *records->retired);
+    gemmux_share *shares = calloc((size_t)capacity, sizeof *shares);
+    void **retired =
+        realloc(records->retired, (size_t)(records->retired_count + 2) * sizeof *records->retired);
     records->retired = retired ? retired : records->retired;
-    if (!visible || !retired) {
+    if (!visible || !shares || !retired) {
         free(visible);
+        free(shares);
         return false;
     }
     if (records->visible) {
         records->retired[records->retired_count++] = records->visible;
+        records->retired[records->retired_count++] = records->shares;
     }
     records->visible = visible;
+    records->shares = shares;
     records->capacity = capacity;
     return true;
 }
 
-/* Gives the machine those records whose key is the one its kernels have here and now. */
+static int by_point(const void *a, const void *b)
+{
+    return gemmux_share_order(a, b);
+}
+
+/* Gives the machine those records and shares whose key is the one its kernels have here and now. */
 static void publish(gemmux_records *records, gemmux_machine *machine)
 {
-    int count = 0;
+    int count = 0, shares = 0;
     if (!make_room(records)) {
         return;
     }
     for (int k = 0; k < gemmux_kernel_count(machine); k++) {
         const gemmux_kernel *kernel = gemmux_kernel_at(machine, k);
-        char key[sizeof records->entries.items->key] = "";
+        char key[2][sizeof records->entries.items->key] = {"", ""};
         for (int i = 0; i < records->entries.count; i++) {
             const gemmux_entry *entry = &records->entries.items[i];
             if (strcmp(entry->record.kernel, kernel->name) != 0) {
                 continue;
             }
-            if (!key[0]) {
-                gemmux_record_key(machine, kernel, key, sizeof key);
+            if (!key[0][0]) {
+                gemmux_record_key(machine, kernel, key[0], sizeof key[0]);
+                gemmux_share_key(machine, kernel, key[1], sizeof key[1]);
             }
-            if (strcmp(entry->key, key) == 0) {
+            if (strcmp(entry->key, key[entry->proof == 0]) != 0) {
+                continue;
+            }
+            if (entry->proof) {
                 records->visible[count++] = entry->record;
+            } else {
+                records->shares[shares] = entry->share;
+                records->shares[shares++].kernel = kernel;
             }
         }
     }
     qsort(records->visible, (size_t)count, sizeof *records->visible, by_kernel);
+    qsort(records->shares, (size_t)shares, sizeof *records->shares, by_point);
     machine->records = records->visible;
     machine->record_count = count;
+    machine->shares = records->shares;
+    machine->share_count = shares;
 }
 
 const gemmux_entry *gemmux_records_find(const gemmux_records *records,
@@ -275,6 +297,7 @@ void gemmux_records_free(gemmux_records *records)
     }
     free(records->retired);
     free(records->visible);
+    free(records->shares);
     free(records->entries.items);
     free(records);
 }
@@ -309,8 +332,18 @@ void gemmux_records_refresh(gemmux_records *records, gemmux_machine *machine)
     publish(records, machine);
 }
 
-/* The file as it is now, with `entry`, replaces the file. */
-static gemmux_status add_to_file(gemmux_records *records, const gemmux_entry *entry,
+static gemmux_status put_all(gemmux_records *records, const gemmux_entry *entries, int count,
+                             gemmux_error *error)
+{
+    gemmux_status status = GEMMUX_OK;
+    for (int i = 0; i < count && !status; i++) {
+        status = gemmux_entries_put(&records->entries, &entries[i], error);
+    }
+    return status;
+}
+
+/* The file as it is now, with `entries`, replaces the file. */
+static gemmux_status add_to_file(gemmux_records *records, const gemmux_entry *entries, int count,
                                  gemmux_error *error)
 {
     int lock = lock_file(records);
@@ -319,7 +352,7 @@ static gemmux_status add_to_file(gemmux_records *records, const gemmux_entry *en
                            errno == EWOULDBLOCK ? "locked by another process" : strerror(errno));
     }
     read_again(records, true);
-    gemmux_status status = gemmux_entries_put(&records->entries, entry, error);
+    gemmux_status status = put_all(records, entries, count, error);
     if (!status) {
         status = gemmux_entries_write(records->path, records->identity, &records->entries, error);
     }
@@ -328,40 +361,66 @@ static gemmux_status add_to_file(gemmux_records *records, const gemmux_entry *en
 }
 
 gemmux_status gemmux_records_put(gemmux_records *records, gemmux_machine *machine,
-                                 const gemmux_entry *entry, gemmux_error *error)
+                                 const gemmux_entry *entries, int count, gemmux_error *error)
 {
-    gemmux_status status = gemmux_entries_put(&records->entries, entry, error);
+    gemmux_status status = put_all(records, entries, count, error);
     if (!status && records->directory[0]) {
-        status = add_to_file(records, entry, error);
+        status = add_to_file(records, entries, count, error);
     }
     publish(records, machine);
     return status;
 }
 
-gemmux_status gemmux_records_measure(gemmux_records *records, gemmux_machine *machine,
-                                     const gemmux_kernel *kernel, gemmux_format_id x,
-                                     gemmux_format_id w, int64_t m_min, int64_t m_max, float share,
-                                     gemmux_error *error)
+/* ---- measurements ---- */
+
+static gemmux_status entry_of(const gemmux_machine *machine, const gemmux_timing *t,
+                              gemmux_entry *entry, gemmux_error *error)
 {
-    gemmux_entry entry = {
-        .record =
-            {
-                .kind = GEMMUX_RECORD_MEASURED,
-                .x = (uint8_t)x,
-                .w = (uint8_t)w,
-                .share = share,
-                .m_min = m_min,
-                .m_max = m_max,
-            },
-        .at = (int64_t)time(NULL),
-    };
-    if (!(share > 0) || m_min < 0 || m_max < m_min) {
+    const gemmux_kernel *kernel = t->decision.kernel;
+    char text[128];
+    *entry = (gemmux_entry){.at = (int64_t)time(NULL)};
+    if (!kernel || t->decision.form >= kernel->form_count || kernel->device != machine->kind) {
         return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT,
-                           "records: a share of %g for %" PRId64 " to %" PRId64
-                           " rows is no measurement",
-                           (double)share, m_min, m_max);
+                           "records: a timing of no kernel of this machine");
     }
-    snprintf(entry.record.kernel, sizeof entry.record.kernel, "%s", kernel->name);
-    gemmux_record_key(machine, kernel, entry.key, sizeof entry.key);
-    return gemmux_records_put(records, machine, &entry, error);
+    const gemmux_form *form = &kernel->forms[t->decision.form];
+    double bandwidth = machine->bandwidth, peak = machine->peak[form->math];
+    gemmux_work work = gemmux_work_of(&t->problem);
+    double bytes = gemmux_call_bytes(&t->problem, &work, t->decision.weight_bytes);
+    peak = peak > 0 ? peak : machine->peak[GEMMUX_MATH_F32];
+    double share = fmax(bytes / bandwidth, work.operations / peak) * 1e6 / t->us;
+    /* What is infinite or not a number fails here too; so does a product of nothing. */
+    if (!(share > 0) || !isfinite(share) || !(work.operations > 0)) {
+        return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT,
+                           "records: %g us for %s on a machine of %g bytes and %g operations a "
+                           "second is no measurement",
+                           t->us, gemmux_problem_text(&t->problem, text, sizeof text), bandwidth,
+                           peak);
+    }
+    entry->share = gemmux_share_point(kernel, t->decision.form, &t->problem, &work);
+    entry->share.kernel = NULL;
+    entry->share.bandwidth = bandwidth;
+    entry->share.peak = peak;
+    entry->share.share = (float)share;
+    snprintf(entry->record.kernel, sizeof entry->record.kernel, "%s", kernel->name);
+    gemmux_share_key(machine, kernel, entry->key, sizeof entry->key);
+    return GEMMUX_OK;
+}
+
+gemmux_status gemmux_records_learn(gemmux_records *records, gemmux_machine *machine,
+                                   const gemmux_timing *timings, int count, gemmux_error *error)
+{
+    gemmux_entry *entries = calloc((size_t)(count > 0 ? count : 1), sizeof *entries);
+    gemmux_status status = GEMMUX_OK;
+    if (!entries) {
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "records: out of memory");
+    }
+    for (int i = 0; i < count && !status; i++) {
+        status = entry_of(machine, &timings[i], &entries[i], error);
+    }
+    if (!status && count > 0) {
+        status = gemmux_records_put(records, machine, entries, count, error);
+    }
+    free(entries);
+    return status;
 }

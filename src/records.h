@@ -2,7 +2,7 @@
  *
  * What this machine has learnt about its kernels: certificates, quarantines and measured shares,
  * one file a machine identity in $XDG_CACHE_HOME/gemmux. Separate from certify, which makes
- * certificates, because bench adds measurements and select only reads.
+ * certificates, because measurements are added too, and select only reads.
  *
  * The file is JSON: {"machine": identity, "records": [...]}. An entry holds for one key (the build
  * that carries the kernel and the version of its vendor library); entries under other keys stay in
@@ -15,9 +15,10 @@
 #include "gemmux.h"
 
 typedef struct gemmux_entry {
-    gemmux_record record;
+    gemmux_record record; /* of a measurement: the kernel's name only */
+    gemmux_share share;   /* of a certificate: 0; kernel is NULL, the name counts */
     char key[96];
-    uint8_t proof; /* gemmux_proof of a certificate; 0 for MEASURED */
+    uint8_t proof; /* gemmux_proof; 0: a measurement */
     int32_t cases;
     double seconds;
     int64_t at; /* seconds since 1970 */
@@ -34,6 +35,10 @@ const char *gemmux_build_identity(const void *address, char *buffer, size_t size
 /* "build 1f2e... onednn 20603". Returns buffer, of sizeof entry.key bytes. */
 const char *gemmux_record_key(const gemmux_machine *machine, const gemmux_kernel *kernel,
                               char *buffer, size_t size);
+/* The same for a measurement, which holds for a number of threads too: "build 1f2e... threads 2".
+ */
+const char *gemmux_share_key(const gemmux_machine *machine, const gemmux_kernel *kernel,
+                             char *buffer, size_t size);
 
 /* The certificate of `kernel` that holds now, as far as this process has read; or NULL. */
 const gemmux_entry *gemmux_records_find(const gemmux_records *records,
@@ -43,24 +48,17 @@ const gemmux_entry *gemmux_records_find(const gemmux_records *records,
  * that cannot be read leaves what is known. */
 void gemmux_records_refresh(gemmux_records *records, gemmux_machine *machine);
 
-/* Adds or replaces one entry, in memory (and so machine->records) always, and in the file if it
- * can be written: GEMMUX_ERROR_IO says why not. Needs the machine to itself: nothing may select
- * on it meanwhile. */
+/* Adds or replaces entries, in memory (and so in the machine) always, and in the file if it can be
+ * written: GEMMUX_ERROR_IO says why not. Needs the machine to itself: nothing may select on it
+ * meanwhile. */
 gemmux_status gemmux_records_put(gemmux_records *records, gemmux_machine *machine,
-                                 const gemmux_entry *entry, gemmux_error *error);
-
-/* Adds a measured share of the bound for `kernel` with these formats (ids; 0: any) and rows of the
- * product in [m_min, m_max]. */
-gemmux_status gemmux_records_measure(gemmux_records *records, gemmux_machine *machine,
-                                     const gemmux_kernel *kernel, gemmux_format_id x,
-                                     gemmux_format_id w, int64_t m_min, int64_t m_max, float share,
-                                     gemmux_error *error);
+                                 const gemmux_entry *entries, int count, gemmux_error *error);
 
 /* ---- the file alone; records.c uses these, tests break them ---- */
 
 typedef struct gemmux_entries {
-    gemmux_entry *items; /* owned */
-    int count;
+    gemmux_entry *items; /* owned; sorted by kernel, key and, for measurements, the point */
+    int count, room;
 } gemmux_entries;
 
 /* GEMMUX_ERROR_INPUT: malformed. GEMMUX_ERROR_IO: unreadable. No file at all: no entries. */
@@ -68,7 +66,7 @@ gemmux_status gemmux_entries_read(const char *path, gemmux_entries *entries, gem
 /* Atomic: a reader sees the old file or the new one. */
 gemmux_status gemmux_entries_write(const char *path, const char *identity,
                                    const gemmux_entries *entries, gemmux_error *error);
-/* The entry about the same thing: kernel, key, and for a measurement formats and rows; or NULL. */
+/* The entry about the same thing: kernel, key, and for a measurement the point; or NULL. */
 const gemmux_entry *gemmux_entries_find(const gemmux_entries *entries, const gemmux_entry *like);
 /* Replaces the entry about the same thing, or appends. */
 gemmux_status gemmux_entries_put(gemmux_entries *entries, const gemmux_entry *entry,

@@ -5,6 +5,7 @@
  */
 #include "error.h"
 #include "records.h"
+#include "shares.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,65 +18,95 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Entries kept; the oldest go first. */
-#define MAX_ENTRIES    1024
-#define MAX_FILE_BYTES (INT64_C(4) << 20)
+/* Entries kept of each sort; the oldest go first. */
+#define MAX_CERTIFICATES 1024
+#define MAX_SHARES       8192
+#define MAX_FILE_BYTES   (INT64_C(8) << 20)
 
 /* ---- in memory ---- */
 
-static bool same_subject(const gemmux_entry *a, const gemmux_entry *b)
+static int subject_order(const gemmux_entry *a, const gemmux_entry *b)
 {
-    const gemmux_record *x = &a->record, *y = &b->record;
-    bool measured = x->kind == GEMMUX_RECORD_MEASURED;
-    if (strcmp(x->kernel, y->kernel) != 0 || strcmp(a->key, b->key) != 0 ||
-        measured != (y->kind == GEMMUX_RECORD_MEASURED)) {
-        return false;
-    }
-    return !measured ||
-           (x->x == y->x && x->w == y->w && x->m_min == y->m_min && x->m_max == y->m_max);
+    int order = strcmp(a->record.kernel, b->record.kernel);
+    if (!order)
+        order = strcmp(a->key, b->key);
+    if (!order)
+        order = (a->proof == 0) - (b->proof == 0);
+    return order || a->proof ? order : gemmux_share_order(&a->share, &b->share);
 }
 
-static void drop_oldest(gemmux_entries *entries)
+/* Where the entry about the same thing is, or where it belongs. */
+static int place_of(const gemmux_entries *entries, const gemmux_entry *like)
 {
-    int oldest = 0;
-    for (int i = 1; i < entries->count; i++) {
-        if (entries->items[i].at < entries->items[oldest].at) {
+    int low = 0, high = entries->count;
+    /* A file is in order, so what is read next belongs at the end. */
+    if (high && subject_order(&entries->items[high - 1], like) < 0) {
+        return high;
+    }
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (subject_order(&entries->items[middle], like) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+const gemmux_entry *gemmux_entries_find(const gemmux_entries *entries, const gemmux_entry *like)
+{
+    int place = place_of(entries, like);
+    bool found = place < entries->count && subject_order(&entries->items[place], like) == 0;
+    return found ? &entries->items[place] : NULL;
+}
+
+/* Makes room among those of the same sort. */
+static void drop_oldest(gemmux_entries *entries, bool share)
+{
+    int oldest = -1, count = 0, most = share ? MAX_SHARES : MAX_CERTIFICATES;
+    for (int i = 0; i < entries->count; i++) {
+        const gemmux_entry *entry = &entries->items[i];
+        if ((entry->proof == 0) != share) {
+            continue;
+        }
+        count++;
+        if (oldest < 0 || entry->at < entries->items[oldest].at) {
             oldest = i;
         }
+    }
+    if (count < most) {
+        return;
     }
     memmove(&entries->items[oldest], &entries->items[oldest + 1],
             (size_t)(entries->count - oldest - 1) * sizeof *entries->items);
     entries->count--;
 }
 
-const gemmux_entry *gemmux_entries_find(const gemmux_entries *entries, const gemmux_entry *like)
-{
-    for (int i = 0; i < entries->count; i++) {
-        if (same_subject(&entries->items[i], like)) {
-            return &entries->items[i];
-        }
-    }
-    return NULL;
-}
-
 gemmux_status gemmux_entries_put(gemmux_entries *entries, const gemmux_entry *entry,
                                  gemmux_error *error)
 {
-    const gemmux_entry *old = gemmux_entries_find(entries, entry);
-    if (old) {
-        entries->items[old - entries->items] = *entry;
+    if (gemmux_entries_find(entries, entry)) {
+        entries->items[place_of(entries, entry)] = *entry;
         return GEMMUX_OK;
     }
-    if (entries->count >= MAX_ENTRIES) {
-        drop_oldest(entries);
+    if (entries->count >= MAX_CERTIFICATES) {
+        drop_oldest(entries, entry->proof == 0);
     }
-    gemmux_entry *items =
-        realloc(entries->items, (size_t)(entries->count + 1) * sizeof *entries->items);
-    if (!items) {
-        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "records: out of memory");
+    if (entries->count == entries->room) {
+        int room = 2 * entries->room + 16;
+        gemmux_entry *items = realloc(entries->items, (size_t)room * sizeof *entries->items);
+        if (!items) {
+            return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "records: out of memory");
+        }
+        entries->items = items;
+        entries->room = room;
     }
-    entries->items = items;
-    entries->items[entries->count++] = *entry;
+    int place = place_of(entries, entry);
+    memmove(&entries->items[place + 1], &entries->items[place],
+            (size_t)(entries->count - place) * sizeof *entries->items);
+    entries->items[place] = *entry;
+    entries->count++;
     return GEMMUX_OK;
 }
 
@@ -99,28 +130,38 @@ static bool take_integer(const json_t *object, const char *name, int64_t low, in
     return *out >= low && *out <= high;
 }
 
-static bool take_format(const json_t *object, const char *name, uint8_t *out)
+static bool take_number(const json_t *object, const char *name, double *out)
 {
-    const char *text = json_string_value(json_object_get(object, name));
-    for (int id = 1; text && id < GEMMUX_FORMAT_COUNT; id++) {
-        if (strcmp(text, gemmux_format_id_name((gemmux_format_id)id)) == 0) {
-            *out = (uint8_t)id;
-            return true;
-        }
-    }
-    *out = 0;
-    return text && strcmp(text, "any") == 0;
+    const json_t *value = json_object_get(object, name);
+    *out = json_number_value(value);
+    return json_is_number(value) && *out > 0 && isfinite(*out);
 }
 
-static bool take_measurement(const json_t *object, gemmux_record *record)
+static bool take_format(const json_t *object, const char *name, gemmux_format *out)
 {
-    const json_t *share = json_object_get(object, "share");
-    record->kind = GEMMUX_RECORD_MEASURED;
-    record->share = (float)json_number_value(share);
-    return json_is_number(share) && record->share > 0 && isfinite(record->share) &&
-           take_format(object, "x", &record->x) && take_format(object, "w", &record->w) &&
-           take_integer(object, "m_min", 0, INT64_MAX - 1, &record->m_min) &&
-           take_integer(object, "m_max", record->m_min, INT64_MAX - 1, &record->m_max);
+    char text[40];
+    return take_text(object, name, text, sizeof text) && !gemmux_format_parse(text, out, NULL);
+}
+
+static bool take_measurement(const json_t *object, gemmux_share *share)
+{
+    gemmux_format x;
+    double reached;
+    int64_t form;
+    const json_t *grouped = json_object_get(object, "grouped");
+    if (!take_format(object, "x", &x) || !take_format(object, "w", &share->w) ||
+        !take_integer(object, "form", 0, UINT8_MAX, &form) || !json_is_boolean(grouped) ||
+        !take_number(object, "rows", &share->rows) ||
+        !take_number(object, "elements", &share->elements) ||
+        !take_number(object, "bandwidth", &share->bandwidth) ||
+        !take_number(object, "peak", &share->peak) || !take_number(object, "share", &reached)) {
+        return false;
+    }
+    share->x = x.id;
+    share->form = (uint8_t)form;
+    share->grouped = json_is_true(grouped);
+    share->share = (float)reached;
+    return share->share > 0;
 }
 
 static bool take_certificate(const json_t *object, gemmux_entry *entry)
@@ -150,7 +191,7 @@ static bool take_entry(const json_t *object, gemmux_entry *entry)
     return take_text(object, "kernel", entry->record.kernel, sizeof entry->record.kernel) &&
            entry->record.kernel[0] && take_text(object, "key", entry->key, sizeof entry->key) &&
            take_integer(object, "at", 0, INT64_MAX - 1, &entry->at) &&
-           (json_object_get(object, "share") ? take_measurement(object, &entry->record)
+           (json_object_get(object, "share") ? take_measurement(object, &entry->share)
                                              : take_certificate(object, entry));
 }
 
@@ -206,19 +247,23 @@ gemmux_status gemmux_entries_read(const char *path, gemmux_entries *entries, gem
 
 /* ---- writing ---- */
 
-static const char *format_or_any(uint8_t id)
+static json_t *share_json(const gemmux_entry *entry)
 {
-    return id ? gemmux_format_id_name((gemmux_format_id)id) : "any";
+    const gemmux_share *s = &entry->share;
+    char w[40];
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:i, s:b, s:f, s:f, s:f, s:f, s:f}", "kernel",
+                     entry->record.kernel, "key", entry->key, "at", (json_int_t)entry->at, "x",
+                     gemmux_format_id_name((gemmux_format_id)s->x), "w",
+                     gemmux_format_name(s->w, w, sizeof w), "form", s->form, "grouped", s->grouped,
+                     "rows", s->rows, "elements", s->elements, "bandwidth", s->bandwidth, "peak",
+                     s->peak, "share", (double)s->share);
 }
 
 static json_t *entry_json(const gemmux_entry *entry)
 {
     const gemmux_record *r = &entry->record;
-    if (r->kind == GEMMUX_RECORD_MEASURED) {
-        return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:f}", "kernel", r->kernel, "key",
-                         entry->key, "at", (json_int_t)entry->at, "x", format_or_any(r->x), "w",
-                         format_or_any(r->w), "m_min", (json_int_t)r->m_min, "m_max",
-                         (json_int_t)r->m_max, "share", (double)r->share);
+    if (!entry->proof) {
+        return share_json(entry);
     }
     return json_pack("{s:s, s:s, s:I, s:s, s:i, s:f, s:s}", "kernel", r->kernel, "key", entry->key,
                      "at", (json_int_t)entry->at, "proof",

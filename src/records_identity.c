@@ -163,3 +163,11 @@ const char *gemmux_record_key(const gemmux_machine *machine, const gemmux_kernel
     }
     return buffer;
 }
+
+const char *gemmux_share_key(const gemmux_machine *machine, const gemmux_kernel *kernel,
+                             char *buffer, size_t size)
+{
+    size_t used = strlen(gemmux_record_key(machine, kernel, buffer, size));
+    snprintf(buffer + used, size - used, " threads %d", machine->cores);
+    return buffer;
+}

@@ -7,6 +7,7 @@
 #include "select.h"
 
 #include "error.h"
+#include "shares.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,11 +17,8 @@ typedef struct select_context {
     const gemmux_problem *problem;
     const gemmux_machine *machine;
     const gemmux_policy *policy;
-    int64_t rows;          /* of the product */
-    int64_t align;         /* of x, y and their rows */
-    double operations;     /* 2 M N K */
-    double activity_bytes; /* x and y */
-    double used_matrices;  /* expected experts touched */
+    gemmux_work work;
+    int64_t align; /* of x, y and their rows */
 } select_context;
 
 /* What judging one kernel finds. */
@@ -255,12 +253,13 @@ static bool check_shape(const select_context *s, candidate *c)
 {
     const gemmux_kernel *k = c->kernel;
     const gemmux_problem *p = s->problem;
-    if (k->m_min > s->rows && fail(c, GEMMUX_CHECK_M_MIN, k->m_min, s->rows, NULL))
+    if (k->m_min > s->work.rows && fail(c, GEMMUX_CHECK_M_MIN, k->m_min, s->work.rows, NULL))
         return false;
-    if (k->m_max && s->rows > k->m_max && fail(c, GEMMUX_CHECK_M_MAX, k->m_max, s->rows, NULL))
+    if (k->m_max && s->work.rows > k->m_max &&
+        fail(c, GEMMUX_CHECK_M_MAX, k->m_max, s->work.rows, NULL))
         return false;
-    if (k->m_multiple && s->rows % k->m_multiple &&
-        fail(c, GEMMUX_CHECK_M_MULTIPLE, k->m_multiple, s->rows, NULL))
+    if (k->m_multiple && s->work.rows % k->m_multiple &&
+        fail(c, GEMMUX_CHECK_M_MULTIPLE, k->m_multiple, s->work.rows, NULL))
         return false;
     if (k->n_multiple && p->n % k->n_multiple &&
         fail(c, GEMMUX_CHECK_N_MULTIPLE, k->n_multiple, p->n, NULL))
@@ -287,20 +286,7 @@ static bool check_packing(const select_context *s, candidate *c)
 
 /* ---- price ---- */
 
-/* A measured share for this kernel, these formats and this many rows; 0 when there is none. The
- * records are sorted by kernel name. */
-static float measured_share(const select_context *s, const gemmux_record *first, int count)
-{
-    for (int i = 0; i < count; i++) {
-        const gemmux_record *r = &first[i];
-        if (r->kind == GEMMUX_RECORD_MEASURED && (!r->x || r->x == s->problem->x.id) &&
-            (!r->w || r->w == s->problem->w.id) && r->m_min <= s->rows &&
-            (!r->m_max || s->rows <= r->m_max))
-            return r->share;
-    }
-    return 0;
-}
-
+/* The records are sorted by kernel name. */
 static int records_of(const gemmux_machine *machine, const char *name, const gemmux_record **first)
 {
     int low = 0, high = machine->record_count;
@@ -322,44 +308,57 @@ static int records_of(const gemmux_machine *machine, const char *name, const gem
  * and the host multiplies at what ref_any reaches on four cores (about 4 GFLOP/s). */
 static const double host_link = 25e9, host_rate = 4e9;
 
+/* Microseconds of the work itself, before starting it: the roofline with the form's shares. */
+static double estimate_us(const select_context *s, const candidate *c, const gemmux_form *f,
+                          double bytes, gemmux_bound *bound)
+{
+    const gemmux_machine *m = s->machine;
+    double memory_us, compute_us;
+    if (c->kernel->device != m->kind) {
+        memory_us = s->work.activity_bytes / host_link * 1e6;
+        compute_us = s->work.operations / host_rate * 1e6;
+    } else {
+        double peak = m->peak[f->math] > 0 ? m->peak[f->math] : m->peak[GEMMUX_MATH_F32];
+        double bandwidth = m->bandwidth > 0 ? m->bandwidth : 10e9;
+        memory_us = bytes / (bandwidth * f->share_bandwidth) * 1e6;
+        compute_us = s->work.operations / ((peak > 0 ? peak : 10e9) * f->share_compute) * 1e6;
+    }
+    *bound = memory_us > compute_us ? GEMMUX_BOUND_MEMORY : GEMMUX_BOUND_COMPUTE;
+    return memory_us > compute_us ? memory_us : compute_us;
+}
+
+static double measured_us(const select_context *s, const candidate *c, double bytes)
+{
+    if (!s->machine->share_count || c->kernel->device != s->machine->kind)
+        return 0;
+    gemmux_share point = gemmux_share_point(c->kernel, c->decision.form, s->problem, &s->work);
+    return gemmux_shares_predict(s->machine, &point, bytes, s->work.operations);
+}
+
 static void price(const select_context *s, candidate *c, const gemmux_form *f,
                   const gemmux_config *config)
 {
     const gemmux_machine *m = s->machine;
     gemmux_decision *d = &c->decision;
-    double matrices = s->problem->op == GEMMUX_MOE ? s->problem->experts : 1;
-    double weights = (double)d->weight_bytes / matrices * s->used_matrices;
-    double memory_us, compute_us, launch_us = m->launch_us + c->kernel->overhead_us;
-    if (c->kernel->device != m->kind) {
-        memory_us = s->activity_bytes / host_link * 1e6;
-        compute_us = s->operations / host_rate * 1e6;
-    } else {
-        double peak = m->peak[f->math] > 0 ? m->peak[f->math] : m->peak[GEMMUX_MATH_F32];
-        double bandwidth = m->bandwidth > 0 ? m->bandwidth : 10e9;
-        memory_us = (weights + s->activity_bytes) / (bandwidth * f->share_bandwidth) * 1e6;
-        compute_us = s->operations / ((peak > 0 ? peak : 10e9) * f->share_compute) * 1e6;
-    }
-    d->bound = memory_us > compute_us ? GEMMUX_BOUND_MEMORY : GEMMUX_BOUND_COMPUTE;
-    double work_us = d->bound == GEMMUX_BOUND_MEMORY ? memory_us : compute_us;
-
-    const gemmux_record *records;
-    int count = records_of(m, c->kernel->name, &records);
-    float share = count ? measured_share(s, records, count) : 0;
-    if (share > 0) {
-        float estimate = d->bound == GEMMUX_BOUND_MEMORY ? f->share_bandwidth : f->share_compute;
-        work_us *= estimate / share;
-        d->measured = true;
-    } else if (config->predicted_us > 0) {
+    gemmux_bound bound;
+    double launch_us = m->launch_us + c->kernel->overhead_us;
+    double bytes = gemmux_call_bytes(s->problem, &s->work, d->weight_bytes);
+    double work_us = estimate_us(s, c, f, bytes, &bound);
+    if (config->predicted_us > 0)
         work_us = config->predicted_us;
+    double us = work_us + launch_us, measured = measured_us(s, c, bytes);
+    if (measured > 0) {
+        us = measured > launch_us ? measured : launch_us;
+        work_us = us - launch_us;
+        d->measured = true;
     }
-    if (launch_us > work_us)
-        d->bound = GEMMUX_BOUND_LAUNCH;
+    d->bound = (uint8_t)(launch_us > work_us ? GEMMUX_BOUND_LAUNCH : bound);
     /* A matmul's w may change with every call, so a packing is paid for each time: read the
      * stored bytes, write the packed ones, at about half the read bandwidth. */
     if (s->problem->op == GEMMUX_MATMUL && c->kernel->packing != &gemmux_packing_plain &&
         m->bandwidth > 0)
-        work_us += 4.0 * (double)d->weight_bytes / m->bandwidth * 1e6;
-    d->predicted_us = work_us + launch_us;
+        us += 4.0 * (double)d->weight_bytes / m->bandwidth * 1e6;
+    d->predicted_us = us;
 }
 
 static bool decide(const select_context *s, candidate *c, const gemmux_form *f)
@@ -484,16 +483,8 @@ static int64_t natural_alignment(const gemmux_problem *p)
 static void describe(select_context *s)
 {
     const gemmux_problem *p = s->problem;
-    s->rows = gemmux_problem_rows(p);
+    s->work = gemmux_work_of(p);
     s->align = natural_alignment(p);
-    s->operations = 2.0 * (double)s->rows * (double)p->n * (double)p->k;
-    s->activity_bytes = (double)gemmux_stored_bytes(p->x, 1, s->rows, p->k) +
-                        (double)gemmux_stored_bytes(p->y, 1, s->rows, p->n);
-    s->used_matrices = 1;
-    /* Experts that at least one of M tokens chooses, if each choice were uniform. */
-    if (p->op == GEMMUX_MOE)
-        s->used_matrices =
-            p->experts * (1.0 - pow(1.0 - (double)p->top_k / p->experts, (double)p->m));
 }
 
 /* The slowdown budget compares with every capable kernel, so it comes after all were judged. */
@@ -522,7 +513,7 @@ static double best_capable(const select_context *s, const struct gemmux_kernel_t
     machine.described = true; /* what the device could run, built here or not */
     for (int i = 0; i < GEMMUX_LIB_COUNT; i++)
         machine.library[i] = (gemmux_library){.present = true, .version = INT32_MAX};
-    machine.record_count = 0;
+    machine.record_count = 0; /* but shares stay: a budget compares like with like */
     open.policy = &none;
     open.machine = &machine;
     double best = 0;

@@ -66,9 +66,20 @@ static void put(planted *p, const char *kernel, gemmux_proof proof, int64_t at)
     snprintf(entry.record.kernel, sizeof entry.record.kernel, "%s", kernel);
     snprintf(entry.record.evidence, sizeof entry.record.evidence, "y[0, 1] is 2, \"expected\" 3");
     gemmux_record_key(&p->machine, &named, entry.key, sizeof entry.key);
-    if (gemmux_records_put(p->records, &p->machine, &entry, &error)) {
+    if (gemmux_records_put(p->records, &p->machine, &entry, 1, &error)) {
         fail_msg("%s", error.text);
     }
+}
+
+/* That the planted kernel took `us` at m. */
+static gemmux_status learn(planted *p, int64_t m, double us, gemmux_error *error)
+{
+    gemmux_timing t = {.problem = usual_problem(), .us = us};
+    gemmux_policy policy = {.only = "planted"};
+    t.problem.m = m;
+    assert_int_equal(gemmux_select(&t.problem, &p->machine, &policy, &t.decision, NULL, NULL),
+                     GEMMUX_OK);
+    return gemmux_records_learn(p->records, &p->machine, &t, 1, error);
 }
 
 static void cached_until_something_changes(void **unused)
@@ -184,9 +195,14 @@ static void corrupt_files(void **unused)
         "{\"records\": [{\"kernel\": \"a\", \"key\": \"b\", \"at\": 1, \"proof\": \"perhaps\", "
         "\"cases\": 1, \"seconds\": 1, \"evidence\": \"\"}]}",
         "{\"records\": [{\"kernel\": \"a\", \"key\": \"b\", \"at\": 1, \"x\": \"f99\", \"w\": "
-        "\"any\", \"m_min\": 1, \"m_max\": 2, \"share\": 0.5}]}",
-        "{\"records\": [{\"kernel\": \"a\", \"key\": \"b\", \"at\": 1, \"x\": \"any\", \"w\": "
-        "\"any\", \"m_min\": 3, \"m_max\": 2, \"share\": 0.5}]}",
+        "\"mxfp4\", \"form\": 0, \"grouped\": false, \"rows\": 1, \"elements\": 10, "
+        "\"bandwidth\": 1e10, \"peak\": 1e11, \"share\": 0.5}]}",
+        "{\"records\": [{\"kernel\": \"a\", \"key\": \"b\", \"at\": 1, \"x\": \"bf16\", \"w\": "
+        "\"mxfp4\", \"form\": 0, \"grouped\": false, \"rows\": 1, \"elements\": 10, "
+        "\"bandwidth\": 1e10, \"peak\": 1e11, \"share\": 0}]}",
+        "{\"records\": [{\"kernel\": \"a\", \"key\": \"b\", \"at\": 1, \"x\": \"bf16\", \"w\": "
+        "\"mxfp4\", \"form\": 0, \"grouped\": false, \"rows\": \"1\", \"elements\": 10, "
+        "\"bandwidth\": 1e10, \"peak\": 1e11, \"share\": 0.5}]}",
         "{\"records\": [], \"records\": []}",
         "\xff\xfe not even text",
     };
@@ -289,9 +305,7 @@ static void concurrent_writers(void **unused)
             planted *p = plant(run_right);
             bool good = p->note[0] == 0;
             for (int j = 0; j < EACH; j++) {
-                int64_t m = 1 + i * EACH + j;
-                good = good && !gemmux_records_measure(p->records, &p->machine, &p->kernel,
-                                                       GEMMUX_BF16, GEMMUX_MXFP4, m, m, 0.5f, NULL);
+                good = good && !learn(p, 1 + i * EACH + j, 100, NULL);
             }
             _exit(good ? 0 : 1);
         }
@@ -309,10 +323,10 @@ static void concurrent_writers(void **unused)
     }
     planted *p = plant(run_right);
     assert_string_equal(p->note, "");
-    assert_int_equal(p->machine.record_count, WRITERS * EACH);
+    assert_int_equal(p->machine.share_count, WRITERS * EACH);
     bool seen[WRITERS * EACH] = {0};
     for (int i = 0; i < WRITERS * EACH; i++) {
-        seen[p->machine.records[i].m_min - 1] = true;
+        seen[(int)p->machine.shares[i].rows - 1] = true;
     }
     for (int i = 0; i < WRITERS * EACH; i++) {
         assert_true(seen[i]);
@@ -330,40 +344,100 @@ static void a_lock_that_is_kept(void **unused)
     int descriptor = open(path, O_RDWR | O_CLOEXEC);
     assert_int_equal(flock(descriptor, LOCK_EX), 0);
     gemmux_error error;
-    gemmux_status status = gemmux_records_measure(p->records, &p->machine, &p->kernel, 0,
-                                                  GEMMUX_MXFP4, 1, 8, 0.5f, &error);
-    assert_int_equal(status, GEMMUX_ERROR_IO);
+    assert_int_equal(learn(p, 1, 100, &error), GEMMUX_ERROR_IO);
     assert_non_null(strstr(error.text, "locked by another process"));
-    assert_int_equal(p->machine.record_count, 1); /* it holds here all the same */
+    assert_int_equal(p->machine.share_count, 1); /* it holds here all the same */
     close(descriptor);
     uproot(p);
+}
+
+/* What the planted kernel is predicted to take at m. */
+static double predicted(const planted *p, int64_t m, bool measured)
+{
+    gemmux_problem problem = usual_problem();
+    gemmux_decision d;
+    gemmux_policy policy = {.only = "planted"};
+    problem.m = m;
+    assert_int_equal(gemmux_select(&problem, &p->machine, &policy, &d, NULL, NULL), GEMMUX_OK);
+    assert_int_equal(d.measured, measured);
+    return d.predicted_us;
 }
 
 static void measurements(void **unused)
 {
     (void)unused;
     planted *p = plant(run_right);
-    gemmux_problem problem = usual_problem();
-    gemmux_decision before, after;
-    assert_int_equal(gemmux_select(&problem, &p->machine, NULL, &before, NULL, NULL), GEMMUX_OK);
-    assert_false(before.measured);
-    assert_int_equal(gemmux_records_measure(p->records, &p->machine, &p->kernel, GEMMUX_BF16,
-                                            GEMMUX_MXFP4, 17, 64, 0.25f, NULL),
-                     GEMMUX_OK);
-    assert_int_equal(gemmux_records_measure(p->records, &p->machine, &p->kernel, GEMMUX_BF16,
-                                            GEMMUX_MXFP4, 17, 64, 0.125f, NULL),
-                     GEMMUX_OK); /* replaces the first */
+    predicted(p, 33, false);
+    assert_int_equal(learn(p, 16, 4000, NULL), GEMMUX_OK);
+    assert_int_equal(learn(p, 16, 400, NULL), GEMMUX_OK); /* replaces the first */
+    assert_int_equal(learn(p, 64, 3600, NULL), GEMMUX_OK);
+    assert_int_equal(p->machine.share_count, 2);
     put(p, "planted", GEMMUX_PROOF_PROVED, 1000);
     put(p, "a stranger", GEMMUX_PROOF_WRONG, 1000);
-    assert_int_equal(gemmux_records_measure(p->records, &p->machine, &p->kernel, GEMMUX_BF16, 0, 9,
-                                            8, 0.5f, NULL),
-                     GEMMUX_ERROR_ARGUMENT);
     uproot(p);
     p = plant(run_right);
-    assert_int_equal(p->machine.record_count, 2); /* not of kernels that are not here */
-    assert_int_equal(gemmux_select(&problem, &p->machine, NULL, &after, NULL, NULL), GEMMUX_OK);
-    assert_ptr_equal(after.kernel, &p->kernel);
-    assert_true(after.measured && after.predicted_us > before.predicted_us);
+    assert_int_equal(p->machine.record_count, 1); /* not of kernels that are not here */
+    assert_int_equal(p->machine.share_count, 2);
+    assert_float_equal(predicted(p, 16, true), 400, 0.01);
+    assert_float_equal(predicted(p, 64, true), 3600, 0.1);
+    /* In the middle of 16 and 64 on a scale of ratios. */
+    double middle = predicted(p, 32, true);
+    assert_true(middle > 800 && middle < 2000);
+    /* Beyond what was measured the share stays. */
+    double twice = predicted(p, 128, true);
+    assert_true(twice > 1.8 * 3600 && twice < 2.2 * 3600);
+    assert_true(predicted(p, 1, true) < 400);
+    uproot(p);
+}
+
+/* Guesses about the machine do not matter to what was measured on it. */
+static void measurements_outlive_guesses(void **unused)
+{
+    (void)unused;
+    planted *p = plant(run_right);
+    assert_int_equal(learn(p, 16, 400, NULL), GEMMUX_OK);
+    p->machine.bandwidth *= 10;
+    p->machine.peak[GEMMUX_MATH_BF16] /= 7;
+    assert_float_equal(predicted(p, 16, true), 400, 0.01);
+    uproot(p);
+}
+
+/* Other formats, ops, threads and builds of the library ask for measurements of their own. */
+static void measurements_keep_to_their_own(void **unused)
+{
+    (void)unused;
+    planted *p = plant(run_right);
+    gemmux_problem problem = usual_problem();
+    gemmux_policy policy = {.only = "planted"};
+    gemmux_decision d;
+    assert_int_equal(learn(p, 33, 400, NULL), GEMMUX_OK);
+    problem.w = testing_format("bf16");
+    assert_int_equal(gemmux_select(&problem, &p->machine, &policy, &d, NULL, NULL), GEMMUX_OK);
+    assert_false(d.measured);
+    problem = usual_problem();
+    problem.op = GEMMUX_MOE;
+    problem.experts = 4;
+    problem.top_k = 2;
+    assert_int_equal(gemmux_select(&problem, &p->machine, &policy, &d, NULL, NULL), GEMMUX_OK);
+    assert_false(d.measured);
+    p->machine.cores++;
+    gemmux_records_refresh(p->records, &p->machine);
+    assert_int_equal(p->machine.share_count, 0);
+    uproot(p);
+}
+
+static void no_measurement(void **unused)
+{
+    (void)unused;
+    planted *p = plant(run_right);
+    gemmux_error error;
+    static const double bad[] = {0, -1, 0.0 / 0.0, 1.0 / 0.0};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(learn(p, 16, bad[i], &error), GEMMUX_ERROR_ARGUMENT);
+    gemmux_timing none = {.problem = usual_problem(), .us = 5};
+    assert_int_equal(gemmux_records_learn(p->records, &p->machine, &none, 1, &error),
+                     GEMMUX_ERROR_ARGUMENT);
+    assert_int_equal(p->machine.share_count, 0);
     uproot(p);
 }
 
@@ -423,6 +497,9 @@ int main(void)
         TEST(concurrent_writers),
         TEST(a_lock_that_is_kept),
         TEST(measurements),
+        TEST(measurements_outlive_guesses),
+        TEST(measurements_keep_to_their_own),
+        TEST(no_measurement),
         TEST(merging),
         TEST(many_entries),
     };
