@@ -39,7 +39,7 @@ static void unpack_row(const gemmux_packed *packed, int64_t matrix, int64_t row,
     int64_t zero_each = gemmux_zero_bytes(t->format);
     if (scales && count)
         memcpy(scales, (const char *)t->scales + first * scale_each, (size_t)(count * scale_each));
-    if (zeros && zero_each)
+    if (zeros && zero_each && count)
         memcpy(zeros, (const char *)t->zeros + first * zero_each, (size_t)(count * zero_each));
 }
 

@@ -18,15 +18,9 @@ static int print_keys(json_t *at)
     return json_is_object(at) ? 0 : 1;
 }
 
-int main(int argc, char **argv)
+static int query(json_t *at, char *path)
 {
-    json_error_t error;
-    json_t *document = json_loadf(stdin, JSON_REJECT_DUPLICATES, &error), *at = document;
-    if (!document) {
-        fprintf(stderr, "line %d: %s\n", error.line, error.text);
-        return 1;
-    }
-    for (char *step = argc > 1 ? strtok(argv[1], ".") : NULL; step; step = strtok(NULL, ".")) {
+    for (char *step = path ? strtok(path, ".") : NULL; step; step = strtok(NULL, ".")) {
         if (!strcmp(step, "#")) {
             printf("%zu\n", json_is_array(at) ? json_array_size(at) : json_object_size(at));
             return 0;
@@ -42,8 +36,20 @@ int main(int argc, char **argv)
     }
     if (json_is_string(at))
         puts(json_string_value(at));
-    else if (argc > 1)
+    else if (path)
         json_dumpf(at, stdout, JSON_ENCODE_ANY | JSON_COMPACT), putchar('\n');
-    json_decref(document);
     return 0;
+}
+
+int main(int argc, char **argv)
+{
+    json_error_t error;
+    json_t *document = json_loadf(stdin, JSON_REJECT_DUPLICATES, &error);
+    if (!document) {
+        fprintf(stderr, "line %d: %s\n", error.line, error.text);
+        return 1;
+    }
+    int code = query(document, argc > 1 ? argv[1] : NULL);
+    json_decref(document);
+    return code;
 }
