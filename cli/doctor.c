@@ -65,8 +65,12 @@ static void show_finding(const gemmux_finding *finding, const gemmux_machine *ma
              gemmux_stage_name((gemmux_stage)finding->stage),
              gemmux_blame_name((gemmux_blame)finding->blame), finding->id);
     cli_wrap(CLI_PLAIN, 2, text);
-    snprintf(text, sizeof text, "line %lld%s: %s", (long long)finding->line,
-             finding->matches > 1 ? " and more" : "", finding->excerpt);
+    if (finding->matches > 1)
+        snprintf(text, sizeof text, "line %lld (one of %lld matches): %s",
+                 (long long)finding->excerpt_line, (long long)finding->matches, finding->excerpt);
+    else
+        snprintf(text, sizeof text, "line %lld: %s", (long long)finding->excerpt_line,
+                 finding->excerpt);
     label("the log says", CLI_PLAIN, text);
     snprintf(text, sizeof text, "%s: %s", gemmux_claim_name((gemmux_claim)finding->claim),
              finding->claim_text);
@@ -115,14 +119,14 @@ static json_t *as_json(const gemmux_finding *finding)
         json_object_set_new(details, finding->details[i].name,
                             json_string(finding->details[i].value));
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:o, s:I, s:I, s:s}", "cause",
-        finding->id, "title", finding->title, "stage",
+        "{s:s, s:s, s:s, s:s, s:b, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:I}",
+        "cause", finding->id, "title", finding->title, "stage",
         gemmux_stage_name((gemmux_stage)finding->stage), "blame",
         gemmux_blame_name((gemmux_blame)finding->blame), "symptom", finding->symptom, "text",
         finding->cause, "claim", "verdict", gemmux_claim_name((gemmux_claim)finding->claim), "text",
         finding->claim_text, "fixes", fixes, "facts", facts, "references", references, "details",
         details, "line", (json_int_t)finding->line, "matches", (json_int_t)finding->matches,
-        "excerpt", finding->excerpt);
+        "excerpt", finding->excerpt, "excerpt_line", (json_int_t)finding->excerpt_line);
 }
 
 static int print_json(const gemmux_finding *findings, int count, const gemmux_machine *machine)

@@ -918,7 +918,8 @@ typedef struct gemmux_finding {
     int reference_count;
     int64_t line; /* of the first match, from 1 */
     int64_t matches;
-    const char *excerpt; /* of that line; valid UTF-8 */
+    const char *excerpt; /* the line that says it most plainly; valid UTF-8 */
+    int64_t excerpt_line;
 } gemmux_finding;
 
 /* Finds causes in logs. Memory is bounded however long the log is; one doctor reads one log. */

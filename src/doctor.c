@@ -211,6 +211,7 @@ static gemmux_status describe(gemmux_doctor *doctor, const gemmux_cause *cause,
         .references = cause->references,
         .reference_count = cause->reference_count,
         .line = cause->line,
+        .excerpt_line = cause->quoted,
         .excerpt = cause->excerpt,
     };
     for (int i = 0; i < cause->remedy_count; i++) {

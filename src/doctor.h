@@ -86,7 +86,9 @@ typedef struct gemmux_cause {
     int detail_count;
     const char *detail_names[GEMMUX_DOCTOR_DETAILS];
     char detail_values[GEMMUX_DOCTOR_DETAILS][GEMMUX_DOCTOR_VALUE];
-    int64_t line; /* of the earliest match; 0: none */
+    int64_t line;   /* of the earliest match; 0: none */
+    int64_t quoted; /* line that the excerpt is of; 0: none */
+    int64_t quoted_length;
     char excerpt[GEMMUX_DOCTOR_EXCERPT + 1];
 } gemmux_cause;
 

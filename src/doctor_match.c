@@ -17,7 +17,8 @@
 enum {
     WINDOW = 256 * 1024,
     SEEN_BITS = 16,
-    FAILURE_LIMIT = 1 << 10 /* tries of one pattern that may fail; bounds hostile logs */
+    FAILURE_LIMIT = 1 << 10, /* tries of one pattern that may fail; bounds hostile logs */
+    QUOTE_LIMIT = 32         /* matches of one pattern among which the line to quote is sought */
 };
 
 enum { ESCAPE_NONE, ESCAPE_START, ESCAPE_CSI, ESCAPE_OSC };
@@ -234,6 +235,24 @@ static span line_around(const gemmux_doctor *doctor, const char *at)
     return line;
 }
 
+static int64_t plain_length(span line)
+{
+    while (line.begin < line.end && (*line.begin == ' ' || *line.begin == '\t'))
+        line.begin++;
+    return line.end - line.begin;
+}
+
+/* Of several lines that say it, the shortest says it most plainly: the message itself, not the
+ * source line that holds its text, nor the page's title that speaks of it. */
+static void quote(gemmux_cause *cause, span line, const char *at, int64_t line_number)
+{
+    if (cause->quoted && plain_length(line) >= cause->quoted_length)
+        return;
+    cause->quoted = line_number;
+    cause->quoted_length = plain_length(line);
+    keep_excerpt(cause, line, at);
+}
+
 /* The anchor's first eight bytes stand at `at`: is the whole pattern there? */
 static void try_pattern(gemmux_doctor *doctor, gemmux_pattern *pattern, const char *at,
                         int64_t line_number)
@@ -242,8 +261,12 @@ static void try_pattern(gemmux_doctor *doctor, gemmux_pattern *pattern, const ch
     if (pattern->failures > FAILURE_LIMIT ||
         !literal_at(&pattern->tokens[pattern->anchor], at, doctor->window + doctor->used))
         return;
+    gemmux_cause *cause = doctor->causes[pattern->cause];
     if (pattern->matches) {
         pattern->matches++; /* the anchor tells enough from the second time on */
+        if (pattern->role == GEMMUX_ROLE_MATCH && pattern->matches <= QUOTE_LIMIT &&
+            pattern->token_count == 1)
+            quote(cause, line_around(doctor, at), at, line_number);
         return;
     }
     span line = line_around(doctor, at);
@@ -266,15 +289,14 @@ static void try_pattern(gemmux_doctor *doctor, gemmux_pattern *pattern, const ch
         pattern->failures++;
         return;
     }
-    gemmux_cause *cause = doctor->causes[pattern->cause];
     for (int i = 0; i < pattern->token_count; i++)
         if (captures[i].begin)
             keep_detail(cause, &pattern->tokens[i], captures[i]);
     if (!pattern->matches++)
         pattern->line = line_number;
-    if (pattern->role == GEMMUX_ROLE_MATCH && !cause->line) {
-        cause->line = line_number;
-        keep_excerpt(cause, line, at);
+    if (pattern->role == GEMMUX_ROLE_MATCH) {
+        cause->line = cause->line ? cause->line : line_number;
+        quote(cause, line, at, line_number);
     }
 }
 

@@ -119,6 +119,25 @@ static void logs_may_be_cut_anywhere(void **state)
     }
 }
 
+/* A page about the error, the source line with its text, and the error itself. */
+static void the_plainest_line_is_quoted(void **state)
+{
+    (void)state;
+    static const char log[] = "title: Only Hopper swizzling is supported for values, a story\n"
+                              "    assert(x, \"Only Hopper swizzling is supported for values\")\n"
+                              "        Only Hopper swizzling is supported for values\n"
+                              "again: Only Hopper swizzling is supported for values\n";
+    gemmux_doctor *doctor = new_doctor();
+    const gemmux_finding *findings;
+    gemmux_doctor_feed(doctor, log, sizeof log - 1);
+    assert_int_equal(diagnose(doctor, NULL, &findings), 1);
+    assert_int_equal(findings[0].line, 1);
+    assert_int_equal(findings[0].matches, 4);
+    assert_int_equal(findings[0].excerpt_line, 3);
+    assert_non_null(strstr(findings[0].excerpt, "        Only Hopper"));
+    gemmux_doctor_free(doctor);
+}
+
 /* What terminals, Windows and editors do to a log. */
 static void logs_may_be_dressed(void **state)
 {
@@ -446,6 +465,7 @@ int main(void)
         cmocka_unit_test(each_pattern_can_match),
         cmocka_unit_test(logs_may_be_cut_anywhere),
         cmocka_unit_test(logs_may_be_dressed),
+        cmocka_unit_test(the_plainest_line_is_quoted),
         cmocka_unit_test(large_logs_are_read_to_the_end),
         cmocka_unit_test(excerpts_are_valid_utf8),
         cmocka_unit_test(details_go_into_the_sentences),

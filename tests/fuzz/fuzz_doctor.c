@@ -24,7 +24,7 @@ static int findings_of(const uint8_t *data, size_t size, size_t cut, int64_t *li
         abort();
     *lines = 0;
     for (int i = 0; i < count; i++) {
-        *lines += findings[i].line * (i + 1);
+        *lines += (findings[i].line + 3 * findings[i].excerpt_line) * (i + 1);
         if (!findings[i].line || strlen(findings[i].excerpt) > 200)
             abort();
     }
