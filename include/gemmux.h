@@ -784,8 +784,18 @@ typedef struct gemmux_model gemmux_model;
 /* path: a .safetensors or .gguf file, an index .json, or a directory with config.json. */
 GEMMUX_API gemmux_status gemmux_model_open(const char *path, gemmux_model **model,
                                            gemmux_error *error);
+/* For planning: weights need not be there. Also takes a config.json alone, an index or a file whose
+ * data is missing or cut off, and the name of a built-in model. Layers are those of the checkpoint;
+ * loading one whose weights are not there fails. */
+GEMMUX_API gemmux_status gemmux_model_open_headers(const char *path, gemmux_model **model,
+                                                   gemmux_error *error);
+GEMMUX_API int gemmux_model_builtin_count(void);
+GEMMUX_API const char *gemmux_model_builtin_name(int index); /* "gpt-oss-20b" ... */
 GEMMUX_API void gemmux_model_close(gemmux_model *model);
-GEMMUX_API const char *gemmux_model_kind(const gemmux_model *model); /* "safetensors", "gguf" */
+/* "safetensors", "gguf"; "config" and "built-in" where layers come from a config.json alone. */
+GEMMUX_API const char *gemmux_model_kind(const gemmux_model *model);
+/* What was derived, left out or does not agree, in sentences; NULL: nothing. */
+GEMMUX_API const char *gemmux_model_note(const gemmux_model *model);
 GEMMUX_API const char *gemmux_model_name(const gemmux_model *model); /* architecture, if stated */
 GEMMUX_API int gemmux_model_tensor_count(const gemmux_model *model);
 GEMMUX_API int gemmux_model_layer_count(const gemmux_model *model);
@@ -809,7 +819,14 @@ typedef struct gemmux_model_facts {
                             latent's width where keys and values are compressed into one (MLA) */
     int64_t hidden, vocab, max_context;
     int64_t other_bytes; /* stored bytes that no layer accounts for: norms, small vectors */
+    int32_t heads;       /* of queries */
+    int32_t kv_heads;    /* that share them; 0 with MLA, whose latent every device keeps whole */
+    int32_t head_size;
+    int64_t parameters; /* numbers of the model, without scales and zero points */
 } gemmux_model_facts;
+
+/* From config.json or GGUF's metadata, and where these are silent from the shapes of layers. */
+GEMMUX_API void gemmux_model_get_facts(const gemmux_model *model, gemmux_model_facts *facts);
 
 /* How the model will be used. Zero fields take the default in parentheses. */
 typedef struct gemmux_workload {

@@ -18,6 +18,7 @@ typedef struct gemmux_embedded {
 
 extern const gemmux_embedded gemmux_embedded_devices[]; /* devices/ */
 extern const gemmux_embedded gemmux_embedded_causes[];  /* causes/ */
+extern const gemmux_embedded gemmux_embedded_configs[]; /* models/configs/ */
 
 /* A CUDA architecture that this version of gemmux knows. Anything else gets the conservative set:
  * plain code and PTX only (no 'a' or 'f' code, whose rules for a new chip nobody can know), and

@@ -15,7 +15,7 @@
 
 typedef struct gemmux_stored {
     const char *name;
-    const uint8_t *data;
+    const uint8_t *data; /* NULL where only headers are there */
     int64_t bytes;
     int64_t shape[GEMMUX_MAX_RANK]; /* outermost first, also for GGUF */
     int32_t rank;
@@ -32,6 +32,7 @@ typedef struct gemmux_catalog {
     int32_t count, room;
     int32_t *slots; /* open addressing: index of a tensor + 1, or 0; slot_count is a power of two */
     int64_t slot_count;
+    bool headers_only; /* tensors whose bytes are not in the file are no error: data is NULL */
 } gemmux_catalog;
 
 /* Takes over the mapping, also when it fails. */

@@ -142,6 +142,34 @@ static gemmux_status note_alignment(reader *r, uint64_t type, uint64_t number)
     return GEMMUX_OK;
 }
 
+/* A size of the architecture; the first file that states it wins. */
+static void note_size(gemmux_shape *s, slice key, uint64_t number)
+{
+    const struct {
+        const char *end;
+        int64_t *wide;
+        int32_t *narrow;
+    } sizes[] = {{".embedding_length", &s->hidden, NULL},
+                 {".vocab_size", &s->vocab, NULL},
+                 {".context_length", &s->max_context, NULL},
+                 {".attention.sliding_window", &s->window, NULL},
+                 {".block_count", NULL, &s->blocks},
+                 {".attention.head_count", NULL, &s->heads},
+                 {".attention.head_count_kv", NULL, &s->kv_heads},
+                 {".attention.key_length", NULL, &s->head},
+                 {".attention.value_length", NULL, &s->v_head},
+                 {".attention.kv_lora_rank", NULL, &s->kv_rank},
+                 {".rope.dimension_count", NULL, &s->qk_rope}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (!ends_in(key, sizes[i].end) || number > INT32_MAX)
+            continue;
+        if (sizes[i].wide && !*sizes[i].wide)
+            *sizes[i].wide = (int64_t)number;
+        if (sizes[i].narrow && !*sizes[i].narrow)
+            *sizes[i].narrow = (int32_t)number;
+    }
+}
+
 /* Keeps what we want to know. */
 static gemmux_status note_pair(reader *r, slice key, uint64_t type, uint64_t number, slice text)
 {
@@ -162,6 +190,8 @@ static gemmux_status note_pair(reader *r, slice key, uint64_t type, uint64_t num
     }
     if (ends_in(key, ".expert_used_count") && small && !info->top_k)
         info->top_k = (int32_t)number;
+    if (is_integer(type))
+        note_size(&info->shape, key, number);
     if (is_text(key, "split.count") && small && !info->split_count)
         info->split_count = (int32_t)number;
     return GEMMUX_OK;
@@ -284,13 +314,19 @@ static int compare_offsets(const void *a, const void *b)
     return (x->stored.bytes > y->stored.bytes) - (x->stored.bytes < y->stored.bytes);
 }
 
+static bool is_there(const tensor_info *t, uint64_t data_bytes)
+{
+    return t->offset <= data_bytes && (uint64_t)t->stored.bytes <= data_bytes - t->offset;
+}
+
 /* Within the data, and none inside another. */
 static gemmux_status check_places(const reader *r, tensor_info *infos, tensor_info **sorted,
                                   uint64_t data_bytes)
 {
     for (uint64_t i = 0; i < r->tensor_count; i++) {
         const tensor_info *t = &infos[i];
-        if (t->offset > data_bytes || (uint64_t)t->stored.bytes > data_bytes - t->offset)
+        bool absurd = t->offset > INT64_MAX / 2; /* so that offset + bytes is no overflow */
+        if (!is_there(t, data_bytes) && (absurd || !r->catalog->headers_only))
             return bad_info(r, t, "its data runs past the end of the file: truncated?");
         sorted[i] = &infos[i];
     }
@@ -318,7 +354,7 @@ static gemmux_status read_infos(reader *r, tensor_info *infos, tensor_info **sor
     status = check_places(r, infos, sorted, data_bytes);
     for (uint64_t i = 0; i < r->tensor_count && !status; i++) {
         tensor_info *t = &infos[i];
-        t->stored.data = data_bytes ? r->data + start + t->offset : NULL;
+        t->stored.data = data_bytes && is_there(t, data_bytes) ? r->data + start + t->offset : NULL;
         status = gemmux_catalog_add(r->catalog, &t->stored, (const char *)t->name.data,
                                     (size_t)t->name.size, r->error);
     }

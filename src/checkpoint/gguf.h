@@ -7,12 +7,14 @@
 #define GEMMUX_GGUF_H
 
 #include "catalog.h"
+#include "shape.h"
 
 /* What the key-value pairs say that we want to know. */
 typedef struct gemmux_gguf_info {
     const char *architecture; /* general.architecture; NULL when not stated */
     int32_t top_k;            /* ARCH.expert_used_count; 0 when not stated */
     int32_t split_count;      /* split.count: files of the whole model; 0 when not split */
+    gemmux_shape shape;       /* what ARCH.block_count and its like state */
 } gemmux_gguf_info;
 
 bool gemmux_is_gguf(const gemmux_file_map *map);

@@ -218,6 +218,28 @@ static gemmux_status parse_block(const reader *r, const json_t *quant)
     return GEMMUX_OK;
 }
 
+/* Which of a method's ways of storing it is. */
+static gemmux_status parse_layout(const reader *r, const json_t *quant)
+{
+    gemmux_hf_config *config = r->config;
+    int8_t four = -1, eight = -1, nested = -1;
+    if (config->method == GEMMUX_HF_COMPRESSED_TENSORS)
+        return get_text(r, quant, "format", &config->layout);
+    if (config->method == GEMMUX_HF_MODELOPT)
+        return get_text(r, quant, "quant_algo", &config->layout);
+    if (config->method != GEMMUX_HF_BITSANDBYTES)
+        return GEMMUX_OK;
+    gemmux_status status = get_bool(r, quant, "load_in_4bit", &four);
+    if (!status)
+        status = get_bool(r, quant, "load_in_8bit", &eight);
+    if (!status)
+        status = get_bool(r, quant, "bnb_4bit_use_double_quant", &nested);
+    config->double_quant = nested == 1;
+    config->layout = four == 1 ? "fp4" : eight == 1 ? "int8" : "";
+    return status || four != 1 ? status
+                               : get_text(r, quant, "bnb_4bit_quant_type", &config->layout);
+}
+
 static gemmux_status parse_quant(const reader *r, const json_t *quant, gemmux_hf_method method)
 {
     gemmux_hf_config *config = r->config;
@@ -238,6 +260,8 @@ static gemmux_status parse_quant(const reader *r, const json_t *quant, gemmux_hf
         json_object_get(quant, "config_groups") ? parse_groups(r, quant) : parse_flat(r, quant);
     if (!status)
         status = parse_block(r, quant);
+    if (!status)
+        status = parse_layout(r, quant);
     for (size_t i = 0; i < sizeof ignore_keys / sizeof ignore_keys[0] && !status; i++) {
         if (!config->ignored_count)
             status = get_texts(r, quant, ignore_keys[i], &config->ignored, &config->ignored_count);
@@ -304,6 +328,7 @@ static gemmux_status parse_root(const reader *r, const json_t *root)
         status = parse_architecture(r, part);
     if (status)
         return status;
+    gemmux_shape_parse(root, part, &config->shape);
     config->architecture = name_count ? names[0] : *config->model_type ? config->model_type : NULL;
     const json_t *quant = json_object_get(root, "quantization_config");
     if (!quant || json_is_null(quant))
@@ -332,8 +357,12 @@ gemmux_status gemmux_hf_config_parse(const char *text, size_t length, const char
                                      gemmux_arena *arena, gemmux_hf_config *config,
                                      gemmux_error *error)
 {
-    *config = (gemmux_hf_config){
-        .present = true, .model_type = "", .tied = -1, .reordered = -1, .version = ""};
+    *config = (gemmux_hf_config){.present = true,
+                                 .model_type = "",
+                                 .tied = -1,
+                                 .reordered = -1,
+                                 .version = "",
+                                 .layout = ""};
     reader r = {path, arena, config, error};
     gemmux_status status = GEMMUX_OK;
     json_t *root = load(&r, text, length, &status);

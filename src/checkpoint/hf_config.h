@@ -12,6 +12,7 @@
 
 #include "arena.h"
 #include "gemmux.h"
+#include "shape.h"
 
 typedef enum gemmux_hf_method {
     GEMMUX_HF_NONE = 0, /* the config states no quantisation */
@@ -37,22 +38,26 @@ typedef struct gemmux_hf_group {
 } gemmux_hf_group;
 
 typedef struct gemmux_hf_config {
-    bool present;
     const char *architecture; /* architectures[0], else model_type; NULL when not stated */
     const char *model_type;   /* "" when not stated */
-    int8_t tied;              /* tie_word_embeddings: 1, 0, or -1 when not stated */
-    int32_t top_k;            /* experts per token; 0: not stated */
     int64_t hidden_size;      /* 0: not stated */
-    gemmux_hf_method method;
     const char *method_name;
-    bool gptq_v2;        /* zero points are stored as they are, not less one */
-    int8_t reordered;    /* GPTQ's desc_act, compressed-tensors' actorder: 1, 0, -1 not stated */
     const char *version; /* AWQ: "gemm", "gemv" ...; "" when not stated */
-    int32_t block[2];    /* FP8 blocks, rows and columns; 0: not stated */
+    const char *layout;  /* compressed-tensors' "format", modelopt's "quant_algo", bitsandbytes'
+                            "nf4", "fp4" or "int8"; "" when not stated */
     gemmux_hf_group *groups;
-    int32_t group_count;
     const char *const *ignored; /* modules left alone */
+    gemmux_shape shape;
+    gemmux_hf_method method;
+    int32_t group_count;
     int32_t ignored_count;
+    int32_t top_k;    /* experts per token; 0: not stated */
+    int32_t block[2]; /* FP8 blocks, rows and columns; 0: not stated */
+    int8_t tied;      /* tie_word_embeddings: 1, 0, or -1 when not stated */
+    int8_t reordered; /* GPTQ's desc_act, compressed-tensors' actorder: 1, 0, -1 not stated */
+    bool present;
+    bool gptq_v2;      /* zero points are stored as they are, not less one */
+    bool double_quant; /* bitsandbytes: scales are quantised too */
 } gemmux_hf_config;
 
 /* Reads config.json's text. `path` names it in errors. Strings go into the arena. */

@@ -5,6 +5,7 @@
  */
 #include "error.h"
 #include "gguf.h"
+#include "nearest.h"
 #include "safetensors.h"
 #include "scheme.h"
 
@@ -50,7 +51,7 @@ static gemmux_status map_beside(const char *path, const char *name, gemmux_file_
     return status;
 }
 
-static gemmux_status read_config(gemmux_model *model, const char *path, gemmux_error *error)
+gemmux_status gemmux_read_config(gemmux_model *model, const char *path, gemmux_error *error)
 {
     static const struct {
         const char *name;
@@ -100,6 +101,7 @@ static gemmux_status read_gguf(gemmux_model *model, int32_t file, gemmux_gguf_in
     model->is_gguf = true;
     model->name = info->architecture;
     model->top_k = info->top_k;
+    model->shape = info->shape;
     model->headless = model->headless || is_encoder(info->architecture);
     return status;
 }
@@ -162,8 +164,10 @@ static gemmux_status open_file(gemmux_model *model, const char *path, gemmux_err
     gemmux_file_map map;
     gemmux_gguf_info info = {0};
     gemmux_status status = GEMMUX_OK;
+    if (ends_with(path, ".json") && model->catalog.headers_only)
+        return gemmux_open_json(model, path, error);
     if (ends_with(path, ".json")) {
-        status = read_config(model, path, error);
+        status = gemmux_read_config(model, path, error);
         return status ? status : gemmux_safetensors_index_read(&model->catalog, path, error);
     }
     status = gemmux_file_map_open(path, &map, error);
@@ -171,7 +175,7 @@ static gemmux_status open_file(gemmux_model *model, const char *path, gemmux_err
         return status;
     if (!gemmux_is_gguf(&map)) {
         model->headless = is_one_of_many(path);
-        status = read_config(model, path, error);
+        status = gemmux_read_config(model, path, error);
     }
     if (status) {
         gemmux_file_map_close(&map);
@@ -229,6 +233,8 @@ static gemmux_status open_found(gemmux_model *model, const char *prefix, const f
         path = f->gguf ? strdup(f->gguf) : NULL;
     if (!path && f->split_count == 1 && f->single_count == 0)
         path = f->split ? strdup(f->split) : NULL;
+    if (!path && model->catalog.headers_only && f->single_count == 0 && f->gguf_count == 0)
+        path = usual(prefix, "config.json", NULL, 0);
     if (!path)
         return gemmux_fail(error, GEMMUX_ERROR_INPUT,
                            "%.200s: needs model.safetensors, model.safetensors.index.json or one "
@@ -272,6 +278,7 @@ static gemmux_status finish(gemmux_model *model, gemmux_status status, gemmux_mo
         if (!model->is_gguf) {
             model->name = model->config.architecture;
             model->top_k = model->config.top_k;
+            model->shape = model->config.shape;
         }
         status = gemmux_find_layers(model, error);
     }
@@ -290,11 +297,34 @@ static gemmux_model *new_model(gemmux_model **result, gemmux_error *error)
         gemmux_fail(error, GEMMUX_ERROR_MEMORY, "out of memory for a model");
     else
         model->config = (gemmux_hf_config){
-            .model_type = "", .tied = -1, .reordered = -1, .version = ""}; /* nothing stated */
+            .model_type = "", .tied = -1, .reordered = -1, .version = "", .layout = ""};
     return model;
 }
 
-gemmux_status gemmux_model_open(const char *path, gemmux_model **result, gemmux_error *error)
+static gemmux_status open_builtin(gemmux_model *model, const char *name, const char *config,
+                                  gemmux_error *error)
+{
+    gemmux_status status = gemmux_hf_config_parse(config, strlen(config), name,
+                                                  &model->catalog.arena, &model->config, error);
+    model->origin = "built-in";
+    return status ? status : gemmux_add_outline(model, name, error);
+}
+
+static gemmux_status unknown_name(const char *name, gemmux_error *error)
+{
+    enum { ROOM = 64 };
+    const char *names[ROOM];
+    int count = gemmux_model_builtin_count();
+    for (int i = 0; i < count && i < ROOM; i++)
+        names[i] = gemmux_model_builtin_name(i);
+    const char *near = gemmux_nearest(name, strlen(name), names, count < ROOM ? count : ROOM);
+    return gemmux_fail(error, GEMMUX_ERROR_INPUT,
+                       "'%.200s' is neither a file, a directory nor a built-in model%s%s%s", name,
+                       near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+static gemmux_status open_path(const char *path, bool headers_only, gemmux_model **result,
+                               gemmux_error *error)
 {
     struct stat facts;
     if (!path || !result)
@@ -302,14 +332,32 @@ gemmux_status gemmux_model_open(const char *path, gemmux_model **result, gemmux_
     gemmux_model *model = new_model(result, error);
     if (!model)
         return GEMMUX_ERROR_MEMORY;
+    model->catalog.headers_only = headers_only;
     gemmux_status status;
-    if (stat(path, &facts) != 0)
+    bool found = stat(path, &facts) == 0;
+    const char *config = headers_only && !found ? gemmux_builtin_config(path) : NULL;
+    if (config)
+        status = open_builtin(model, path, config, error);
+    else if (!found && headers_only && !strchr(path, '/') && errno == ENOENT)
+        status = unknown_name(path, error);
+    else if (!found)
         status = gemmux_fail(error, GEMMUX_ERROR_IO, "%.300s: %s", path, strerror(errno));
     else if (S_ISDIR(facts.st_mode))
         status = open_folder(model, path, error);
     else
         status = open_file(model, path, error);
     return finish(model, status, result, error);
+}
+
+gemmux_status gemmux_model_open(const char *path, gemmux_model **result, gemmux_error *error)
+{
+    return open_path(path, false, result, error);
+}
+
+gemmux_status gemmux_model_open_headers(const char *path, gemmux_model **result,
+                                        gemmux_error *error)
+{
+    return open_path(path, true, result, error);
 }
 
 gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_t size,
@@ -343,12 +391,17 @@ void gemmux_model_close(gemmux_model *model)
 
 const char *gemmux_model_kind(const gemmux_model *model)
 {
-    return model->is_gguf ? "gguf" : "safetensors";
+    return model->is_gguf ? "gguf" : model->origin ? model->origin : "safetensors";
 }
 
 const char *gemmux_model_name(const gemmux_model *model)
 {
     return model->name;
+}
+
+const char *gemmux_model_note(const gemmux_model *model)
+{
+    return model->note;
 }
 
 int gemmux_model_tensor_count(const gemmux_model *model)
@@ -377,6 +430,20 @@ void gemmux_drop_pages(const gemmux_model *model, const gemmux_source *source)
         gemmux_drop_pages(model, &source->members[i]);
 }
 
+static bool has_data(const gemmux_model *model, const gemmux_source *source)
+{
+    for (int i = 0; i < GEMMUX_PART_COUNT; i++) {
+        const gemmux_stored *part = gemmux_part_of(model, source, (gemmux_part)i);
+        if (part && part->bytes && !part->data)
+            return false;
+    }
+    for (int32_t i = 0; source->members && i < source->layer.experts; i++) {
+        if (!has_data(model, &source->members[i]))
+            return false;
+    }
+    return true;
+}
+
 /* A decoded copy does not need the file's pages any more; a view does. */
 static bool is_view(const gemmux_model *model, const gemmux_source *source,
                     const gemmux_weights *weights)
@@ -394,6 +461,10 @@ gemmux_status gemmux_model_load(const gemmux_model *model, int index, gemmux_wei
     const gemmux_source *source = &model->sources[index];
     const gemmux_layer *layer = &source->layer;
     *weights = (gemmux_weights){0};
+    if (!has_data(model, source))
+        return gemmux_fail(error, GEMMUX_ERROR_INPUT,
+                           "layer '%.200s': its weights are not there, only what describes them",
+                           layer->name);
     if (source->refusal)
         return gemmux_bad(model, gemmux_part_of(model, source, GEMMUX_PART_WEIGHT), error, "%s",
                           source->refusal);

@@ -46,7 +46,7 @@ static gemmux_status read_shape(const reader *r, const char *name, const json_t 
     return GEMMUX_OK;
 }
 
-static gemmux_status read_offsets(const reader *r, const char *name, const json_t *entry,
+static gemmux_status read_offsets(reader *r, const char *name, const json_t *entry,
                                   gemmux_stored *tensor)
 {
     const json_t *offsets = json_object_get(entry, "data_offsets");
@@ -57,13 +57,14 @@ static gemmux_status read_offsets(const reader *r, const char *name, const json_
     if (begin < 0 || end < begin)
         return gemmux_bad_tensor(r->error, r->path, name, "data_offsets [%lld, %lld] are reversed",
                                  (long long)begin, (long long)end);
-    if (end > r->data_bytes)
+    if (end > r->data_bytes && !r->catalog->headers_only)
         return gemmux_bad_tensor(r->error, r->path, name,
                                  "its data ends at byte %lld but the file has %lld bytes of data: "
                                  "truncated?",
                                  (long long)end, (long long)r->data_bytes);
-    tensor->data = r->data ? r->data + begin : NULL;
+    tensor->data = r->data && end <= r->data_bytes ? r->data + begin : NULL;
     tensor->bytes = end - begin;
+    r->spans[r->span_count++] = (span){tensor->bytes ? begin : 0, tensor->bytes ? end : 0, name};
     return GEMMUX_OK;
 }
 
@@ -103,8 +104,6 @@ static gemmux_status read_tensor(reader *r, const char *name, const json_t *entr
         status = check_bytes(r, name, &tensor);
     if (status)
         return status;
-    int64_t begin = tensor.bytes ? tensor.data - r->data : 0;
-    r->spans[r->span_count++] = (span){begin, begin + tensor.bytes, name};
     if (r->filter && !r->filter(r->context, name))
         return GEMMUX_OK;
     return gemmux_catalog_add(r->catalog, &tensor, name, strlen(name), r->error);
@@ -137,7 +136,7 @@ static gemmux_status check_cover(reader *r)
                                      (long long)covered, (long long)s->begin);
         covered = s->end;
     }
-    if (covered != r->data_bytes)
+    if (covered != r->data_bytes && !(r->catalog->headers_only && covered > r->data_bytes))
         return gemmux_fail(r->error, GEMMUX_ERROR_INPUT,
                            "%s: the last %lld bytes belong to no tensor", r->path,
                            (long long)(r->data_bytes - covered));

@@ -46,6 +46,9 @@ struct gemmux_model {
     const char *name; /* architecture, or NULL */
     bool headless;    /* GGUF: an encoder, which has no output head to tie */
     int32_t top_k;    /* experts per token; 0 when not stated */
+    gemmux_shape shape;
+    const char *origin; /* "safetensors", "gguf", "config", "built-in" */
+    const char *note;   /* what was derived, left out or does not agree; or NULL */
     gemmux_source *sources;
     int32_t source_count;
 };
@@ -158,6 +161,18 @@ gemmux_status gemmux_load_stack(const gemmux_model *model, const gemmux_source *
 
 /* Tells the system that the file's pages of this source are not needed for now. */
 void gemmux_drop_pages(const gemmux_model *model, const gemmux_source *source);
+
+/* model.c: config.json, and the older files beside it, into model->config. */
+gemmux_status gemmux_read_config(gemmux_model *model, const char *path, gemmux_error *error);
+/* headers.c: a config, or an index whose files need not be there. */
+gemmux_status gemmux_open_json(gemmux_model *model, const char *path, gemmux_error *error);
+/* The text of a built-in model's config.json; NULL: none is called so. */
+const char *gemmux_builtin_config(const char *name);
+/* Tensors from model->config, whose file is called `path`. */
+gemmux_status gemmux_add_outline(gemmux_model *model, const char *path, gemmux_error *error);
+/* Adds a sentence to model->note. */
+gemmux_status gemmux_add_note(gemmux_model *model, gemmux_error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* model.c, for tests and fuzzing: a model from bytes that outlive it; config may be NULL. */
 gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_t size,

@@ -139,8 +139,13 @@ static gemmux_status read(gemmux_model *model, gemmux_source *source, gemmux_err
                              "bitsandbytes' fp4 has a code table of its own, which is not read; "
                              "nf4 is");
     }
-    if (!gemmux_find_part(model, source, GEMMUX_PART_STATE, STATE "nf4"))
+    const gemmux_stored *stated = gemmux_find_part(model, source, GEMMUX_PART_STATE, STATE "nf4");
+    if (!stated)
         return gemmux_bad(model, weight, error, "there is no quant_state beside it");
+    if (!stated->data && stated->bytes)
+        return gemmux_refuse(model, source, error,
+                             "its shape is stated in the contents of quant_state, of which only "
+                             "the header is there");
     state s = {.block = 1, .nested_block = 1};
     gemmux_status status = read_state(model, source, &s, error);
     if (!status)

@@ -26,7 +26,7 @@ static gemmux_status read_shape(gemmux_model *model, gemmux_source *source, int3
         gemmux_find_part(model, source, GEMMUX_PART_SHAPE, ".weight_shape");
     gemmux_layer *layer = &source->layer;
     int64_t sizes[2] = {weight->shape[0], 0};
-    if (!shape) {
+    if (!shape || !shape->data) { /* or only its header is there */
         if (!gemmux_mul_size(weight->shape[1], 32 / bits, &layer->k))
             return gemmux_bad(model, weight, error, "its shape overflows");
         layer->n = sizes[0];
