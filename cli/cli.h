@@ -118,6 +118,9 @@ int cli_problem(const cli_options *options, gemmux_problem *problem);
 int cli_machine(const cli_options *options, gemmux_machine *machine);
 /* gemmux probe FILE: the GPU code that a file carries. */
 int cli_probe_file(const cli_options *options, const char *path);
+/* The CUDA libraries found here, and whether they run on a device of compute capability cc (0: no
+ * device is asked about): appended to `list`, or printed. */
+int cli_probe_libraries(const cli_options *options, int cc, json_t *list);
 /* The same, but one that can run: not a description. */
 int cli_machine_here(const cli_options *options, const char *verb, gemmux_machine *machine);
 /* Its certificates and quarantines; NULL for a description. */

@@ -64,6 +64,13 @@ static void version_text(gemmux_library_id id, int32_t version, char *buffer, si
         snprintf(buffer, size, "%d.%d.%d", version / 10000, version / 100 % 100, version % 100);
 }
 
+/* Libraries for GPUs are not looked for on behalf of a CPU. */
+static bool concerns(const gemmux_machine *m, int id)
+{
+    return m->kind == GEMMUX_CUDA || m->library[id].present || id == GEMMUX_LIB_ONEDNN ||
+           id == GEMMUX_LIB_OPENBLAS;
+}
+
 /* Targets of the GPU code that a library carries: "sm_80 sm_90a compute_120", or "" when it has
  * none or cannot be read. */
 static const char *code_text(const gemmux_library *library, char *buffer, size_t size)
@@ -89,6 +96,8 @@ static void show_libraries(cli_table *table, const gemmux_machine *m)
         const gemmux_library *library = &m->library[id];
         char version[32], code[512] = "", text[1024];
         const char *name = gemmux_library_name((gemmux_library_id)id);
+        if (!concerns(m, id))
+            continue;
         if (!library->present) {
             snprintf(text, sizeof text, "not found%s%s", library->note[0] ? ": " : "",
                      library->note);
@@ -165,7 +174,8 @@ static json_t *json_machine_facts(const gemmux_machine *m)
             json_object_set_new(peak, gemmux_math_name((gemmux_math)i),
                                 cli_json_number(m->peak[i]));
     for (int id = GEMMUX_LIB_NONE + 1; id < GEMMUX_LIB_COUNT; id++)
-        json_array_append_new(libraries, json_library(m, id));
+        if (concerns(m, id))
+            json_array_append_new(libraries, json_library(m, id));
     json_object_update_new(
         machine, json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "isa", isa, "l1_bytes",
                            (json_int_t)m->l1_bytes, "l2_bytes", (json_int_t)m->l2_bytes, "l3_bytes",
@@ -180,22 +190,40 @@ static json_t *json_machine_facts(const gemmux_machine *m)
 
 /* ----------------------------------------------------------------------------------- command -- */
 
-static int probe_one(cli_options *options, json_t *devices, const char *name, bool must)
+static int probe_one(const cli_options *options, json_t *devices, const char *name, int *cc,
+                     gemmux_error *error)
 {
     gemmux_machine machine;
-    gemmux_error error;
-    gemmux_status status = gemmux_machine_find(name, &machine, &error);
+    gemmux_status status = gemmux_machine_find(name, &machine, error);
     if (!status && options->measure && !machine.described && machine.kind == GEMMUX_CPU)
-        status = gemmux_machine_measure(&machine, 0, &error);
-    if (status) {
-        if (must)
-            return cli_fail_error(&error);
-        return CLI_FAILED;
-    }
+        status = gemmux_machine_measure(&machine, 0, error);
+    if (status)
+        return cli_exit_code(status);
+    if (machine.kind == GEMMUX_CUDA && !*cc)
+        *cc = machine.cc;
     if (options->json)
         json_array_append_new(devices, json_machine_facts(&machine));
     else
         show_machine(&machine);
+    return CLI_DONE;
+}
+
+/* --device, or the CPU and every GPU. *cc is that of the first GPU, *why says why there is none. */
+static int probe_devices(const cli_options *options, json_t *devices, int *cc, gemmux_error *why)
+{
+    gemmux_error error;
+    if (probe_one(options, devices, options->device ? options->device : "cpu", cc, &error))
+        return cli_fail_error(&error);
+    for (int i = 0; !options->device && i < MAX_GPUS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "cuda:%d", i);
+        if (probe_one(options, devices, name, cc, i ? &error : why))
+            break;
+    }
+    if (why->status && !options->json) {
+        cli_print(CLI_PLAIN, "\n");
+        cli_wrap(CLI_DIM, 0, why->text);
+    }
     return CLI_DONE;
 }
 
@@ -219,23 +247,24 @@ static int run(cli_options *options)
         return cli_probe_file(options, options->arguments[0]);
     if (options->lost)
         return cli_fail(CLI_BAD_INPUT, "--lost is about the kernels of a file: probe FILE --lost");
-    json_t *devices = json_array(), *builtins = json_array();
-    int code = probe_one(options, devices, options->device ? options->device : "cpu", true);
-    for (int i = 0; !code && !options->device && i < MAX_GPUS; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "cuda:%d", i);
-        if (probe_one(options, devices, name, false))
-            break;
-    }
+    json_t *devices = json_array(), *builtins = json_array(), *libraries = json_array();
+    gemmux_error why = {0};
+    int cc = 0;
+    int code = probe_devices(options, devices, &cc, &why);
+    if (!code && (cc || !options->device))
+        code = cli_probe_libraries(options, cc, libraries);
     for (int i = 0; i < gemmux_machine_builtin_count(); i++)
         json_array_append_new(builtins, json_string(gemmux_machine_builtin_name(i)));
     if (!code && options->json)
-        return cli_json_print(json_pack("{s:s, s:o, s:o}", "version", gemmux_version(), "devices",
-                                        devices, "described", builtins));
+        return cli_json_print(json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", gemmux_version(),
+                                        "devices", devices, "no_gpu",
+                                        why.status ? json_string(why.text) : json_null(),
+                                        "gpu_libraries", libraries, "described", builtins));
     if (!code && !options->device)
         show_builtins();
     json_decref(devices);
     json_decref(builtins);
+    json_decref(libraries);
     return code;
 }
 
@@ -246,7 +275,8 @@ const cli_command cli_probe = {
     .details = "With FILE (a library, a program, a cubin) only the GPU code that it really\n"
                "carries is shown, and on what that runs: on --device, else on the first GPU\n"
                "here, else on every architecture that gemmux knows. Exit code 3 when nothing\n"
-               "in it runs on --device.",
+               "in it runs on --device. Without FILE the libraries are those of LD_LIBRARY_PATH,\n"
+               "of the active Python environment and of the usual folders.",
     .options = CLI_BIT(DEVICE) | CLI_BIT(LOST) | CLI_BIT(MEASURE) | CLI_BIT(JSON) | CLI_BIT(HELP),
     .run = run,
 };

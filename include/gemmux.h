@@ -485,6 +485,19 @@ GEMMUX_API gemmux_status gemmux_scan_gpu_kernels(
     const char *path, int cc, void (*found)(void *context, const char *name, bool runs),
     void *context, int64_t *unread, gemmux_error *error);
 
+/* A file that usually carries GPU code, found where programs look for libraries. */
+typedef struct gemmux_gpu_library {
+    char path[512];    /* links resolved */
+    char version[32];  /* as its package, its own function or its name says; "" when none does */
+    const char *where; /* "LD_LIBRARY_PATH", "python" (the active environment), "system" */
+    int64_t bytes;
+} gemmux_gpu_library;
+
+/* Tells of each once, in the order in which they would be found. None is no error. */
+GEMMUX_API gemmux_status gemmux_find_gpu_libraries(void (*found)(void *context,
+                                                                 const gemmux_gpu_library *library),
+                                                   void *context, gemmux_error *error);
+
 /* ------------------------------------------------------------------------------------ policy -- */
 
 /* The caller's wishes. All zero is a good default. Globs are comma-separated, `*` and `?`. */

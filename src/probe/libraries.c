@@ -7,12 +7,11 @@
 #include "driver/blas.h"
 #include "driver/dnnl.h"
 #include "driver/symbols.h"
+#include "probe/places.h"
 #include "probe/probe.h"
 
-#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -131,8 +130,9 @@ static bool try_one(const search *s, const char *path)
     return false;
 }
 
-static bool try_directory(const search *s, const char *directory)
+static bool try_directory(void *context, const char *directory)
 {
+    const search *s = context;
     for (int i = 0; i < 4 && s->kind->names[i]; i++) {
         char path[PATH_MAX];
         if (snprintf(path, sizeof path, "%s/%s", directory, s->kind->names[i]) < PATH_MAX &&
@@ -142,57 +142,15 @@ static bool try_directory(const search *s, const char *directory)
     return false;
 }
 
-static bool try_pattern(const search *s, const char *root, const char *pattern)
+static bool try_packages(void *context, const char *packages)
 {
-    char text[PATH_MAX];
-    glob_t matches;
-    bool found = false;
-    if (snprintf(text, sizeof text, "%s/%s", root, pattern) >= PATH_MAX ||
-        glob(text, 0, NULL, &matches) != 0)
-        return false;
-    for (size_t i = 0; i < matches.gl_pathc && !found; i++)
-        found = try_directory(s, matches.gl_pathv[i]);
-    globfree(&matches);
-    return found;
+    return gemmux_places_match(packages, "nvidia/*/lib", try_directory, context);
 }
 
-static bool try_path_list(const search *s, const char *list)
+static bool try_loader(const search *s)
 {
-    char directory[PATH_MAX];
-    while (list && *list) {
-        size_t length = strcspn(list, ":;");
-        if (length && length < sizeof directory) {
-            memcpy(directory, list, length);
-            directory[length] = '\0';
-            if (try_directory(s, directory))
-                return true;
-        }
-        list += length + (list[length] != '\0');
-    }
-    return false;
-}
-
-static bool try_everywhere(const search *s)
-{
-    if (try_path_list(s, getenv("LD_LIBRARY_PATH")))
-        return true;
     for (int i = 0; i < 4 && s->kind->names[i]; i++)
         if (try_one(s, s->kind->names[i]))
-            return true;
-    static const char *const variables[] = {"VIRTUAL_ENV", "CONDA_PREFIX"};
-    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
-        const char *root = getenv(variables[i]);
-        if (root && *root &&
-            (try_pattern(s, root, "lib") ||
-             try_pattern(s, root, "lib/python3*/site-packages/nvidia/*/lib")))
-            return true;
-    }
-    static const char *const usual[] = {
-        "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64",
-        "/usr/lib",       "/usr/local/cuda/lib64",
-    };
-    for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++)
-        if (try_directory(s, usual[i]))
             return true;
     return false;
 }
@@ -200,6 +158,21 @@ static bool try_everywhere(const search *s)
 void gemmux_probe_library(gemmux_library_id id, gemmux_library *found)
 {
     memset(found, 0, sizeof *found);
-    if (id > GEMMUX_LIB_NONE && id < GEMMUX_LIB_COUNT)
-        try_everywhere(&(search){&kinds[id], found});
+    if (id <= GEMMUX_LIB_NONE || id >= GEMMUX_LIB_COUNT)
+        return;
+    search s = {&kinds[id], found};
+    if (!gemmux_places_environment(try_directory, &s) && !try_loader(&s) &&
+        !gemmux_places_python_lib(try_directory, &s) &&
+        !gemmux_places_python_packages(try_packages, &s))
+        gemmux_places_usual(try_directory, &s);
+}
+
+bool gemmux_probe_version(gemmux_library_id id, const char *path, int32_t *version)
+{
+    judged j = {0, ""};
+    char why[256];
+    if (!kinds[id].judge(path, &j, why, sizeof why))
+        return false;
+    *version = j.version;
+    return true;
 }

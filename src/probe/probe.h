@@ -17,9 +17,11 @@ bool gemmux_probe_line(const char *path, char *buffer, size_t size);
 void gemmux_probe_cgroup(const char *root, const char *self, double *processors, int64_t *bytes);
 
 /* Looks for one library in LD_LIBRARY_PATH, where the loader looks, in the active Python
- * environment (VIRTUAL_ENV, CONDA_PREFIX: lib and site-packages/nvidia/NAME/lib) and in the
- * system's usual directories, and fills `found` from the first one that can be used. What was found
- * and cannot be used is named, with the reason, in found->note. */
+ * environment (lib and site-packages/nvidia/NAME/lib) and in the system's usual directories, and
+ * fills `found` from the first one that can be used. What was found and cannot be used is named,
+ * with the reason, in found->note. */
 void gemmux_probe_library(gemmux_library_id id, gemmux_library *found);
+/* The version that one file of that kind tells; false when it cannot be used. */
+bool gemmux_probe_version(gemmux_library_id id, const char *path, int32_t *version);
 
 #endif
