@@ -13,7 +13,7 @@ warn() { printf 'warning: %s\n' "$1" >&2; }
 # points back. A folder name stands for every file in it; machine_parse.c stands where machine does
 # unless it has a place of its own. A new file of src/ takes its place here.
 layers='
-gemmux error
+gemmux error glob
 format code quantise tensor float
 problem
 driver
@@ -40,15 +40,15 @@ while read -r line; do
     for name in $line; do rank[$name]=$n; done
 done <<<"$layers"
 
-# "kernels" for src/kernels/x.c, "select" for src/select.c.
+# Sets REPLY: "kernels" for src/kernels/x.c, "select" for src/select.c.
 unit() {
     local path=${1#src/}
     case $path in
-    */*) echo "${path%%/*}" ;;
+    */*) REPLY=${path%%/*} ;;
     *)
         path=${path%.*}
         while [ -z "${rank[$path]:-}" ] && [[ $path == *_* ]]; do path=${path%_*}; done
-        echo "$path"
+        REPLY=$path
         ;;
     esac
 }
@@ -57,25 +57,29 @@ shopt -s nullglob
 sources=(src/*.[ch] src/*/*.[ch] src/*/*.cu src/*/*.cuh)
 declare -A where
 for file in "${sources[@]}"; do
-    name=$(basename "$file")
+    name=${file##*/}
     [ -z "${where[$name]:-}" ] || fail "$file:1: file name already used by ${where[$name]}"
     where[$name]=$file
-    [ -n "${rank[$(unit "$file")]:-}" ] ||
-        fail "$file:1: '$(unit "$file")' has no place in the layers of scripts/check_architecture.sh"
+    unit "$file"
+    [ -n "${rank[$REPLY]:-}" ] ||
+        fail "$file:1: '$REPLY' has no place in the layers of scripts/check_architecture.sh"
 done
 where[gemmux.h]=src/gemmux.h # include/, lowest layer
 
 for file in "${sources[@]}"; do
-    from=$(unit "$file")
+    unit "$file"
+    from=$REPLY
     [ -n "${rank[$from]:-}" ] || continue
     while IFS=: read -r line text; do
-        header=$(sed 's/.*"\([^"]*\)".*/\1/' <<<"$text")
-        target=${where[$(basename "$header")]:-}
+        header=${text#*\"}
+        header=${header%%\"*}
+        target=${where[${header##*/}]:-}
         if [ -z "$target" ]; then
             fail "$file:$line: includes \"$header\", which is not in include/ or src/"
             continue
         fi
-        to=$(unit "$target")
+        unit "$target"
+        to=$REPLY
         [ -n "${rank[$to]:-}" ] || continue
         [ "${rank[$to]}" -le "${rank[$from]}" ] ||
             fail "$file:$line: '$from' includes '$to' (\"$header\"), which comes later in the pipeline"
@@ -88,7 +92,8 @@ done
 # The command is a user like any other: gemmux.h, the system, jansson, and its own headers.
 for file in cli/*.[ch]; do
     while IFS=: read -r line text; do
-        header=$(sed 's/.*["<]\([^">]*\)[">].*/\1/' <<<"$text")
+        header=${text#*[\"<]}
+        header=${header%%[\">]*}
         case $header in
         gemmux.h | jansson.h) continue ;;
         esac

@@ -6,8 +6,8 @@
 set -eu
 
 # make only starts things; libdnnl2 and libopenblas are opened at run time when they are there.
-build="make cmake ninja-build gcc libc6-dev pkg-config libjansson-dev libpthreadpool-dev
-       libcmocka-dev libdnnl2 libopenblas0-pthread"
+build="make cmake ninja-build gcc libc6-dev pkg-config libjansson-dev libpcre2-dev
+       libpthreadpool-dev libcmocka-dev libdnnl2 libopenblas0-pthread"
 # One clang for -Werror, sanitizers, fuzzing, formatting and tidying; mandoc reads the man page.
 test="$build clang libclang-rt-14-dev clang-format clang-tidy mandoc git bash"
 

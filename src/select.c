@@ -6,6 +6,8 @@
  */
 #include "select.h"
 
+#include "glob.h"
+
 #include "error.h"
 #include "shares.h"
 
@@ -58,27 +60,6 @@ static bool fail(candidate *c, gemmux_check check, int64_t need, int64_t have, c
             .have = have,
             .note = note,
         };
-    return false;
-}
-
-static bool glob(const char *pattern, size_t length, const char *name)
-{
-    if (length == 0)
-        return *name == '\0';
-    if (*pattern == '*')
-        return glob(pattern + 1, length - 1, name) || (*name && glob(pattern, length, name + 1));
-    return *name && (*pattern == '?' || *pattern == *name) &&
-           glob(pattern + 1, length - 1, name + 1);
-}
-
-bool gemmux_glob_list(const char *globs, const char *name)
-{
-    while (globs && *globs) {
-        size_t length = strcspn(globs, ",");
-        if (length && glob(globs, length, name))
-            return true;
-        globs += length + (globs[length] == ',');
-    }
     return false;
 }
 

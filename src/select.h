@@ -80,9 +80,6 @@ typedef enum gemmux_check {
         GEMMUX_CHECK_COUNT
 } gemmux_check;
 
-/* Comma-separated globs with * and ?. NULL or "" matches nothing. Pure. */
-bool gemmux_glob_list(const char *globs, const char *name);
-
 /* Bytes of the workspace that run.c itself needs for this problem on a CPU (moe's routing lists,
  * the f32 rows that SCATTER reduces, gathered columns of x). Pure. */
 int64_t gemmux_run_workspace(const gemmux_problem *problem);

@@ -4,6 +4,7 @@
  */
 #include "testing.h"
 
+#include "glob.h"
 #include "select.h"
 
 enum { ROUNDS = 4000 };

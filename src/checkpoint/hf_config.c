@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hf_config.h"
+#include "pattern.h"
 
 #include "error.h"
 
@@ -84,6 +85,11 @@ static gemmux_status get_texts(const reader *r, const json_t *object, const char
         texts[i] = gemmux_arena_text(r->arena, json_string_value(text), json_string_length(text));
         if (!texts[i])
             return no_memory(r);
+        if (strncmp(texts[i], "re:", 3) == 0) {
+            gemmux_status status = gemmux_regex_check(texts[i] + 3, r->path, r->error);
+            if (status)
+                return status;
+        }
     }
     *out = texts;
     *count = (int32_t)json_array_size(list);

@@ -3,6 +3,7 @@
  * Which part of a quantisation config applies to one module. Separate from reading the config:
  * each method has its own rule for names.
  */
+#include "glob.h"
 #include "hf_config.h"
 #include "pattern.h"
 
@@ -48,7 +49,7 @@ static bool is_ignored(const gemmux_hf_config *config, const char *name, size_t 
             if (names_module(pattern, name, length) || names_class(pattern))
                 return true;
         } else if (strpbrk(pattern, "*?")) {
-            if (gemmux_glob_match(pattern, name, length))
+            if (gemmux_glob_match(pattern, strlen(pattern), name, length))
                 return true;
         } else if (parts_occur(pattern, name, length)) {
             return true;
