@@ -46,6 +46,15 @@ typedef enum cli_option {
     CLI_OPTION_ALIGN,
     CLI_OPTION_WHY_NOT,
     CLI_OPTION_WHAT_IF,
+    CLI_OPTION_BATCH,
+    CLI_OPTION_CONTEXT,
+    CLI_OPTION_CHUNK,
+    CLI_OPTION_NO_CACHE,
+    CLI_OPTION_DTYPE,
+    CLI_OPTION_LOAD_IN_4BIT,
+    CLI_OPTION_TP,
+    CLI_OPTION_DEVICES,
+    CLI_OPTION_SAVE,
     CLI_OPTION_LIMIT,
     CLI_OPTION_THREADS,
     CLI_OPTION_AGAIN,
@@ -85,6 +94,8 @@ typedef struct cli_options {
     char only[1024], deny[1024], what_if[1024];
     gemmux_policy policy; /* points into this struct */
     const char *why_not;
+    gemmux_workload load; /* of plan */
+    const char *save;
     int64_t limit;
     int threads;
     bool again;
@@ -104,7 +115,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_probe, cli_kernels, cli_select, cli_run, cli_check, cli_bench;
-extern const cli_command cli_doctor;
+extern const cli_command cli_doctor, cli_plan;
 
 /* Parses argv[1..] (argv[0] is the subcommand). Anything but CLI_DONE is the code to exit with,
  * after the reason was printed. */
@@ -139,6 +150,10 @@ int cli_alternatives(const gemmux_problem *problem, const gemmux_machine *machin
 /* "without --only: ref_any (3860 us predicted)", or "". Returns buffer. */
 const char *cli_alternatives_text(const gemmux_problem *problem, const gemmux_machine *machine,
                                   const gemmux_policy *policy, char *buffer, size_t size);
+/* Why the next better candidate was not taken, in one sentence. Returns buffer. */
+const char *cli_why_not_better(const gemmux_machine *machine, const gemmux_policy *policy,
+                               const gemmux_problem *problem, const gemmux_decision *taken,
+                               char *buffer, size_t size);
 /* Words that are spelt like `text`, best first; returns how many of `room` were filled. */
 int cli_nearest(const char *text, const char *const *words, int count, const char **near, int room);
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const cli_command *const commands[] = {&cli_probe, &cli_kernels, &cli_select, &cli_run,
-                                              &cli_check, &cli_bench,   &cli_doctor};
+                                              &cli_check, &cli_bench,   &cli_doctor, &cli_plan};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static int help(FILE *out)

@@ -44,6 +44,17 @@ static const struct {
     [CLI_OPTION_WHAT_IF] = {"what-if", "FACT=VALUE[,...]",
                             "the answer if these facts were so: cublaslt=13.1, k=2944,"
                             " smem=228KiB, cc=12.1 ..."},
+    [CLI_OPTION_BATCH] = {"batch", "N", "sequences at once (1)"},
+    [CLI_OPTION_CONTEXT] = {"context", "N", "tokens that a sequence reaches (4096)"},
+    [CLI_OPTION_CHUNK] = {"chunk", "N", "tokens that prefill multiplies at once (2048)"},
+    [CLI_OPTION_NO_CACHE] = {"no-cache", NULL, "no KV cache: every step runs whole sequences"},
+    [CLI_OPTION_DTYPE] = {"dtype", "auto|f32|f16|bf16",
+                          "what weights are loaded as; auto: as they are stored"},
+    [CLI_OPTION_LOAD_IN_4BIT] = {"load-in-4bit", NULL, "float weights become nf4 when loaded"},
+    [CLI_OPTION_TP] = {"tp", "N", "devices that share every layer (1)"},
+    [CLI_OPTION_DEVICES] = {"device", "NAME|FILE[,...]",
+                            "here (default: this CPU, its GPUs), all, built-in names, files"},
+    [CLI_OPTION_SAVE] = {"save", "FILE", "write the plan as JSON, for `gemmux plan diff`"},
     [CLI_OPTION_LIMIT] = {"limit", "N", "only the first N products of MODEL"},
     [CLI_OPTION_THREADS] = {"threads", "N", "threads of CPU kernels; default: one a core"},
     [CLI_OPTION_AGAIN] = {"again", NULL, "even where a certificate or quarantine exists"},
@@ -366,6 +377,38 @@ static int take_wish(cli_options *o, cli_option option, const char *text)
     }
 }
 
+static int take_load(cli_options *o, cli_option option, const char *text)
+{
+    gemmux_workload *load = &o->load;
+    switch (option) {
+    case CLI_OPTION_BATCH:
+        return take_integer(option, text, 1, INT32_MAX, &load->batch);
+    case CLI_OPTION_CONTEXT:
+        return take_integer(option, text, 1, INT32_MAX, &load->context);
+    case CLI_OPTION_CHUNK:
+        return take_integer(option, text, 1, INT32_MAX, &load->chunk);
+    case CLI_OPTION_NO_CACHE:
+        load->no_cache = true;
+        return CLI_DONE;
+    case CLI_OPTION_DTYPE:
+        load->dtype = (gemmux_format){0};
+        return strcmp(text, "auto") != 0 ? take_format(option, text, &load->dtype) : CLI_DONE;
+    case CLI_OPTION_LOAD_IN_4BIT:
+        load->load_in_4bit = true;
+        return CLI_DONE;
+    case CLI_OPTION_TP:
+        return take_small(option, text, 1024, &load->tp);
+    case CLI_OPTION_DEVICES:
+        o->device = text;
+        return CLI_DONE;
+    case CLI_OPTION_SAVE:
+        o->save = text;
+        return CLI_DONE;
+    default:
+        return take_wish(o, option, text);
+    }
+}
+
 static int take(cli_options *o, cli_option option, const char *text)
 {
     switch (option) {
@@ -420,7 +463,7 @@ static int take(cli_options *o, cli_option option, const char *text)
         o->help = true;
         return CLI_DONE;
     default:
-        return take_wish(o, option, text);
+        return take_load(o, option, text);
     }
 }
 
@@ -429,7 +472,8 @@ int cli_set(cli_options *o, const char *name, const char *value)
     if (!strcmp(name, "epilogue")) /* several of them add up on the command line */
         o->epilogue = 0;
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
-        if (i != CLI_OPTION_M_LIST && i != CLI_OPTION_W_LIST && !strcmp(rows[i].name, name))
+        if (i != CLI_OPTION_M_LIST && i != CLI_OPTION_W_LIST && i != CLI_OPTION_DEVICES &&
+            !strcmp(rows[i].name, name))
             return take(o, (cli_option)i, value);
     return cli_fail(CLI_BAD_INPUT, "no option is called \"%s\"", name);
 }

@@ -50,7 +50,8 @@ static int run_product(job *j, const gemmux_problem *problem, const gemmux_weigh
         code = cli_measure(&j->session, plan, w, &operands, j->profile.m[i], j->check_rows, &m);
         if (!code)
             cli_rows_add(&j->rows, label, &m,
-                         cli_why_not_better(&j->session, &m.problem, &m.decision, why, sizeof why));
+                         cli_why_not_better(&j->session.machine, j->session.policy, &m.problem,
+                                            &m.decision, why, sizeof why));
     }
     j->products++;
     gemmux_plan_free(plan);

@@ -76,10 +76,6 @@ double cli_time_once(cli_session *session, const gemmux_plan *plan, const gemmux
 /* bytes, operations and limit_us of result, from its problem. */
 void cli_limits(const cli_session *session, const cli_operands *operands, cli_measurement *result);
 
-/* Why the next better candidate was not taken, in one sentence. Returns buffer. */
-const char *cli_why_not_better(const cli_session *session, const gemmux_problem *problem,
-                               const gemmux_decision *taken, char *buffer, size_t size);
-
 double cli_now_us(void);
 double cli_median(double *values, int count);
 

@@ -3,7 +3,7 @@
 _gemmux()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="probe kernels select run check bench doctor"
+    local commands="probe kernels select plan run check bench doctor"
     local formats="f32 f16 bf16 e4m3 e4m3:row e4m3:block128 e5m2 mxfp8 mxfp4 nvfp4 int8
                    int8:tensor int4 int4:g32 int4:g64 int4:row nf4"
     local policy="--device --only --deny --allow --max-memory --max-slowdown
@@ -32,6 +32,14 @@ _gemmux()
         COMPREPLY=($(compgen -W "bias swiglu gather scatter" -- "$word"))
         return
         ;;
+    --dtype)
+        COMPREPLY=($(compgen -W "auto f32 f16 bf16" -- "$word"))
+        return
+        ;;
+    --save)
+        compopt -o default 2>/dev/null
+        return
+        ;;
     --device)
         COMPREPLY=($(compgen -W "cpu cuda:0" -- "$word") $(compgen -f -X '!*.txt' -- "$word"))
         return
@@ -42,6 +50,8 @@ _gemmux()
         case $command in
         select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
                                          --align --why-not --what-if $policy" -- "$word")) ;;
+        plan) COMPREPLY=($(compgen -W "--batch --context --chunk --no-cache --dtype --load-in-4bit
+                                       --tp --save $policy" -- "$word")) ;;
         probe) COMPREPLY=($(compgen -W "--device --lost --measure --json" -- "$word")) ;;
         doctor) COMPREPLY=($(compgen -W "--device --json" -- "$word")) ;;
         run) COMPREPLY=($(compgen -W "--m --x --w --y --limit --threads --timeout $policy" -- "$word")) ;;
@@ -54,7 +64,7 @@ _gemmux()
     *)
         case $command in
         select) COMPREPLY=($(compgen -W "matmul linear moe" -- "$word")) ;;
-        run | doctor | probe) compopt -o default 2>/dev/null ;;
+        plan | run | doctor | probe) compopt -o default 2>/dev/null ;;
         esac
         ;;
     esac

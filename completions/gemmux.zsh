@@ -37,6 +37,7 @@ _gemmux() {
             'probe:devices, instruction sets and libraries'
             'kernels:the table of kernels'
             'select:choose a kernel and say why'
+            'plan:plan a whole model for devices that need not be here'
             'run:route, prepare, verify and time a model'
             'check:certify kernels on this machine'
             'bench:time candidates against each other'
@@ -47,6 +48,7 @@ _gemmux() {
     fi
     case $words[2] in
         select) _arguments '2:op:(matmul linear moe)' $problem $policy ;;
+        plan) _arguments '2:model:_files' '--batch[sequences at once]:N:' '--context[tokens a sequence reaches]:N:' '--chunk[tokens that prefill multiplies at once]:N:' '--no-cache[every step runs whole sequences]' '--dtype[what weights are loaded as]:type:(auto f32 f16 bf16)' '--load-in-4bit[float weights become nf4]' '--tp[devices that share every layer]:N:' '--save[write the plan as JSON]:file:_files' $policy ;;
         run) _arguments '2:model:_files' '--limit[only the first products]:N:' $problem $clock $policy ;;
         check) _arguments '*:kernel:' '--again[even where a certificate exists]' $clock $policy ;;
         bench) _arguments '--overhead[time gemmux itself]' $problem $clock $policy ;;

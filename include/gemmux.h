@@ -850,6 +850,7 @@ typedef struct gemmux_workload {
     bool load_in_4bit;   /* float weights become nf4; already quantised ones stay */
     gemmux_format dtype; /* id 0: auto, weights stay as stored; else all weights in it */
     int32_t tp;          /* devices that share every layer (1) */
+    uint32_t liberties;  /* allowed beside the default ones: bits of gemmux_liberty */
 } gemmux_workload;
 
 /* One kind of layer: all layers of one group, shape and format. */
@@ -868,6 +869,7 @@ typedef struct gemmux_kind {
 } gemmux_kind;
 
 typedef struct gemmux_forecast {
+    gemmux_workload load; /* as planned: defaults filled in, context at most the model's own */
     int kind_count;
     int64_t stored_bytes;    /* the checkpoint */
     int64_t weight_bytes;    /* on one device, as packed; embeddings and norms included */

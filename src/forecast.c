@@ -134,6 +134,7 @@ static gemmux_problem problem_of(const forecast_context *c, gemmux_kind *kind)
     /* Activations in the checkpoint's own float where it has one, else bf16. */
     gemmux_format x = gemmux_format_of(is_dense(w) ? (gemmux_format_id)w.id : GEMMUX_BF16);
     gemmux_problem p = gemmux_problem_linear(1, layer->n, layer->k, x, w, x);
+    p.liberties |= c->load.liberties;
     p.op = layer->op;
     p.epilogue = layer->epilogue;
     p.experts = layer->experts;
@@ -270,6 +271,7 @@ gemmux_status gemmux_forecast_model(const gemmux_layer *const *layers, int layer
     gemmux_status status = check_workload(&c.load, facts, error);
     if (status)
         return status;
+    forecast->load = c.load;
     for (int i = 0; i < layer_count; i++) {
         int k = 0;
         while (k < forecast->kind_count && !same_kind(&kinds[k], layers[i]))
