@@ -334,11 +334,10 @@ const cli_command cli_plan = {
     .name = "plan",
     .arguments = "MODEL",
     .summary = "plan a whole model for devices that need not be here",
-    .details =
-        "MODEL is a safetensors or GGUF file, an index, a directory or config.json (weights\n"
-        "need not be there), or a built-in name such as gpt-oss-120b or llama-3.1-8b.\n"
-        "Exits with 3 when it fits none of the devices.\n\n"
-        "  gemmux plan gpt-oss-120b --device rtx-pro-6000 --context 32768",
+    .details = "MODEL is a safetensors or GGUF file, an index, a directory or a config.json\n"
+               "(headers are enough), or a built-in name such as gpt-oss-120b or llama-3.1-8b.\n"
+               "Exits with 3 when it fits none of the devices.\n\n"
+               "  gemmux plan gpt-oss-120b --device rtx-pro-6000 --context 32768",
     .options = (CLI_POLICY & ~CLI_BIT(DEVICE)) | CLI_BIT(DEVICES) | CLI_BIT(BATCH) |
                CLI_BIT(CONTEXT) | CLI_BIT(CHUNK) | CLI_BIT(NO_CACHE) | CLI_BIT(DTYPE) |
                CLI_BIT(LOAD_IN_4BIT) | CLI_BIT(TP) | CLI_BIT(SAVE) | CLI_BIT(JSON) | CLI_BIT(HELP),
