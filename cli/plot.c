@@ -146,7 +146,6 @@ static void put_script(FILE *script, const cli_contest *c, const char *path)
 /* Runs gnuplot on the script. */
 static int draw(FILE *script, const char *path)
 {
-    extern char **environ;
     char *const arguments[] = {"gnuplot", NULL};
     posix_spawn_file_actions_t actions;
     pid_t child;
