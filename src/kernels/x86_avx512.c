@@ -20,10 +20,22 @@
 
 #    define LEVEL_X GEMMUX_PANEL_F32
 
-GEMMUX_INLINE __m512i accumulate(__m512i sum, __m512i w, __m512i x)
+typedef __m512 lane_sum;
+
+GEMMUX_INLINE lane_sum zero_sum(void)
 {
-    return _mm512_castps_si512(
-        _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), _mm512_castsi512_ps(sum)));
+    return _mm512_setzero_ps();
+}
+
+GEMMUX_INLINE __m512 settle_sum(lane_sum sum, __m512i points, __m512i x_sum)
+{
+    (void)points, (void)x_sum;
+    return sum;
+}
+
+GEMMUX_INLINE lane_sum accumulate(lane_sum sum, __m512i w, __m512i x)
+{
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum);
 }
 
 #    include "x86_avx512.h"

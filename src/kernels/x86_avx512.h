@@ -3,11 +3,14 @@
  * What the AVX-512 levels share: reading scales and x, the tile, and the finish of rows. Included
  * by a level's file after it has opened its instruction set and defined
  *
- *     LEVEL_X                  its gemmux_panel_x
- *     accumulate(sum, w, x)    sixteen lanes of w times one of x, repeated, added to sum
+ *     LEVEL_X                      its gemmux_panel_x
+ *     lane_sum                     sixteen sums: __m512, or __m512i with INT8
+ *     zero_sum()
+ *     accumulate(sum, w, x)        sixteen lanes of w times one of x, repeated, added to sum
+ *     settle_sum(sum, points, s)   as f32; INT8: less points times the sum of x
  *
- * so that the tile is written once for f32, bf16 and int8 lanes: sums are f32 or, with INT8, i32
- * bits in an integer register.
+ * so that the tile is written once for f32, bf16 and int8 lanes. (Sums keep the type that the
+ * instruction has: gcc 12 copies registers back and forth between two views of one.)
  */
 #ifndef GEMMUX_X86_AVX512_H
 #define GEMMUX_X86_AVX512_H
@@ -89,27 +92,22 @@ static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, fl
  */
 
 /* c = or += scales * (sums - points * sums of x) + mins * sums of x */
-GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, int strip, __m512i sum)
+GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, int strip, lane_sum sum)
 {
     float *c = tile->c + r * GEMMUX_TILE_COLUMNS + strip * GEMMUX_STRIP;
     int64_t at = strip * tile->stride;
-    __m512 value = _mm512_castsi512_ps(sum);
-    if (LEVEL_X == GEMMUX_PANEL_INT8) {
-        __m512i x_sum = repeat_lane((const char *)tile->sums + r * 4);
-        __m512i points = load512(tile->points + at);
-        sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum));
-        value = _mm512_cvtepi32_ps(sum);
-    }
+    const bool integer = LEVEL_X == GEMMUX_PANEL_INT8;
+    __m512i x_sum = LEVEL_X == GEMMUX_PANEL_F32 ? _mm512_setzero_si512()
+                                                : repeat_lane((const char *)tile->sums + r * 4);
+    __m512 value = settle_sum(sum, integer ? load512(tile->points + at) : x_sum, x_sum);
     __m512 old = tile->first ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
     if (LEVEL_X != GEMMUX_PANEL_F32 && tile->scales)
         old = _mm512_fmadd_ps(value, _mm512_loadu_ps(tile->scales + at), old);
     else
         old = _mm512_add_ps(value, old);
     if (LEVEL_X != GEMMUX_PANEL_F32 && tile->mins) {
-        __m512 x_sum = LEVEL_X == GEMMUX_PANEL_INT8
-                           ? _mm512_cvtepi32_ps(repeat_lane((const char *)tile->sums + r * 4))
-                           : _mm512_castsi512_ps(repeat_lane((const char *)tile->sums + r * 4));
-        old = _mm512_fmadd_ps(x_sum, _mm512_loadu_ps(tile->mins + at), old);
+        __m512 of_x = integer ? _mm512_cvtepi32_ps(x_sum) : _mm512_castsi512_ps(x_sum);
+        old = _mm512_fmadd_ps(of_x, _mm512_loadu_ps(tile->mins + at), old);
     }
     _mm512_storeu_ps(c, old);
 }
@@ -118,13 +116,13 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
 {
     const char *x[TILE_ROWS];
     const uint8_t *w[TILE_STRIPS];
-    __m512i sums[TILE_ROWS][TILE_STRIPS];
+    lane_sum sums[TILE_ROWS][TILE_STRIPS];
     GEMMUX_UNROLL
     for (int r = 0; r < rows; r++) {
         x[r] = tile->x[r];
         GEMMUX_UNROLL
         for (int i = 0; i < strips; i++)
-            sums[r][i] = _mm512_setzero_si512();
+            sums[r][i] = zero_sum();
     }
     GEMMUX_UNROLL
     for (int i = 0; i < strips; i++)

@@ -22,10 +22,22 @@
 
 #    define LEVEL_X GEMMUX_PANEL_BF16
 
-GEMMUX_INLINE __m512i accumulate(__m512i sum, __m512i w, __m512i x)
+typedef __m512 lane_sum;
+
+GEMMUX_INLINE lane_sum zero_sum(void)
 {
-    return _mm512_castps_si512(
-        _mm512_dpbf16_ps(_mm512_castsi512_ps(sum), (__m512bh)w, (__m512bh)x));
+    return _mm512_setzero_ps();
+}
+
+GEMMUX_INLINE __m512 settle_sum(lane_sum sum, __m512i points, __m512i x_sum)
+{
+    (void)points, (void)x_sum;
+    return sum;
+}
+
+GEMMUX_INLINE lane_sum accumulate(lane_sum sum, __m512i w, __m512i x)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
 }
 
 #    include "x86_avx512.h"
@@ -148,10 +160,10 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         __m512i points = zero == GEMMUX_ZERO_POINT
                              ? load512((const int32_t *)s->points + segment * 16)
                              : _mm512_setzero_si512();
-        __m512i sums[GEMMUX_STREAM_ROWS * STREAM_CHAINS];
+        lane_sum sums[GEMMUX_STREAM_ROWS * STREAM_CHAINS];
         GEMMUX_UNROLL
         for (int i = 0; i < rows * chains; i++)
-            sums[i] = _mm512_setzero_si512();
+            sums[i] = zero_sum();
         for (; k < last; k += lanes * pairs * 2, codes += lanes * 64) {
             GEMMUX_UNROLL
             for (int step = 0; step < lanes * pairs; step++) {
@@ -168,10 +180,10 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         __m512 scale = s->scales ? _mm512_loadu_ps(s->scales + segment * 16) : _mm512_set1_ps(1);
         GEMMUX_UNROLL
         for (int r = 0; r < rows; r++) {
-            __m512 sum = _mm512_castsi512_ps(sums[r * chains]);
+            __m512 sum = sums[r * chains];
             GEMMUX_UNROLL
             for (int i = 1; i < chains; i++)
-                sum = _mm512_add_ps(sum, _mm512_castsi512_ps(sums[r * chains + i]));
+                sum = _mm512_add_ps(sum, sums[r * chains + i]);
             totals[r] = _mm512_fmadd_ps(sum, scale, totals[r]);
             if (zero == GEMMUX_ZERO_MIN) {
                 __m512i x_sum = repeat_lane((const char *)sums_of_x[r] + segment * 4);

@@ -22,7 +22,19 @@
 
 #    define LEVEL_X GEMMUX_PANEL_INT8
 
-GEMMUX_INLINE __m512i accumulate(__m512i sum, __m512i w, __m512i x)
+typedef __m512i lane_sum;
+
+GEMMUX_INLINE lane_sum zero_sum(void)
+{
+    return _mm512_setzero_si512();
+}
+
+GEMMUX_INLINE __m512 settle_sum(lane_sum sum, __m512i points, __m512i x_sum)
+{
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum)));
+}
+
+GEMMUX_INLINE lane_sum accumulate(lane_sum sum, __m512i w, __m512i x)
 {
     return _mm512_dpbusd_epi32(sum, w, x);
 }
@@ -88,8 +100,7 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
             for (int i = 1; i < chains; i++)
                 sum = _mm512_add_epi32(sum, sums[r * chains + i]);
             __m512i x_sum = repeat_lane((const char *)sums_of_x[r] + segment * 4);
-            sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum));
-            totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, totals[r]);
+            totals[r] = _mm512_fmadd_ps(settle_sum(sum, points, x_sum), scale, totals[r]);
             if (zero == GEMMUX_ZERO_MIN)
                 totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x_sum),
                                             _mm512_loadu_ps(s->mins + segment * 16), totals[r]);
