@@ -5,7 +5,7 @@
  * the machine meets them all; for few rows each call reads other weights, past the last cache.
  *
  *   bench_kernels [-t threads] [-n N] [-k K] [-m M,M...] [-x FORMAT] [-w FORMAT,FORMAT...]
- *                 [-y FORMAT] [-o KERNELS] [-r rounds] [-e experts,top_k] [-c]
+ *                 [-y FORMAT] [-o KERNELS] [-r rounds] [-e experts,top_k] [-c] [-i]
  *
  * Prints per candidate the median of the rounds: time, bytes of stored weights a second and their
  * share of the read rate, operations a second and their share of the peak of the kernel's math.
@@ -46,6 +46,7 @@ typedef struct entry {
     double us[MAX_ROUNDS];
 } entry;
 
+static bool in_cache; /* -i: the same weights in every call */
 static bool cpu_time; /* -c: of the calling thread, for one thread on a busy machine */
 
 static double now_us(void)
@@ -104,12 +105,13 @@ static bool open_entry(entry *e, const gemmux_machine *machine, const gemmux_wei
     gemmux_error error;
     int64_t count = e->problem.op == GEMMUX_MOE ? e->problem.experts : 1;
     int64_t bytes = gemmux_stored_bytes(e->problem.w, count, e->problem.n, e->problem.k);
-    int64_t wanted = e->problem.m > 32 ? 1 : (4 * machine->l3_bytes + (128 << 20)) / bytes + 1;
+    int64_t wanted =
+        e->problem.m > 32 || in_cache ? 1 : (4 * machine->l3_bytes + (128 << 20)) / bytes + 1;
     int copies = (int)(wanted > MAX_COPIES ? MAX_COPIES : wanted);
     for (e->copies = 0; e->copies < copies; e->copies++)
         if (gemmux_prepare(&e->problem, machine, &policy, NULL, w, threads, &e->plans[e->copies],
                            &error))
-            return false;
+            return fprintf(stderr, "%s: %s\n", e->kernel->name, error.text), false;
     return true;
 }
 
@@ -118,7 +120,7 @@ static void time_entry(entry *e, const gemmux_args *args, int round)
     gemmux_error error;
     double total = 0;
     int calls = 0;
-    for (int pass = 0; calls < e->copies || (total < 20000 && pass < 8); pass++)
+    for (int pass = 0; pass == 0 || (total < 20000 && pass < 200); pass++)
         for (int i = 0; i < e->copies; i++, calls++) {
             double start = now_us();
             if (gemmux_run(e->plans[i], args, &error)) {
@@ -163,10 +165,13 @@ static void parse(int argc, char **argv, options *o)
     char *m[MAX_LIST], *m_text = default_m, *w_text = default_w, *experts = NULL;
     *o = (options){.threads = 1, .rounds = 5, .n = 4096, .k = 4096, .x = "bf16", .y = "bf16"};
     o->only = "x86_*";
-    for (int c; (c = getopt(argc, argv, "ct:n:k:m:x:w:y:o:r:e:")) != -1;)
+    for (int c; (c = getopt(argc, argv, "cit:n:k:m:x:w:y:o:r:e:")) != -1;)
         switch (c) {
         case 'c':
             cpu_time = true;
+            break;
+        case 'i':
+            in_cache = true;
             break;
         case 't':
             o->threads = atoi(optarg);
@@ -246,7 +251,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < o.m_count; i++)
         m_most = o.m[i] > m_most ? o.m[i] : m_most;
     for (int w = 0; w < o.w_count; w++) {
-        gemmux_weights weights;
+        gemmux_weights weights; /* kept: some kernels multiply them where they are */
         make_operand(format_of(o.w[w]), o.experts ? o.experts : 1, o.n, o.k, &weights);
         for (int i = 0; i < gemmux_builtin_kernels.count; i++)
             for (int m = 0; m < o.m_count && count < MAX_ENTRIES; m++) {
@@ -264,7 +269,6 @@ int main(int argc, char **argv)
                     open_entry(e, &machine, &weights, threads))
                     count++;
             }
-        gemmux_weights_free(&weights);
     }
     gemmux_weights x;
     make_operand(format_of(o.x), 1, m_most, o.k, &x);

@@ -130,6 +130,8 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
             for (int step = 0; step < steps; step++) {
                 const int p = step % per_lane;
                 const int element = step / per_lane * per_lane + gemmux_lane_element(per_lane, p);
+                if (p == 0) /* a lane of f16 is a line too */
+                    fetch_ahead(s->codes + (k + step) / per_lane * 64);
                 __m512 w = decode_at(s, code, zero, table, (k + step) / per_lane, p, segment);
                 GEMMUX_UNROLL
                 for (int r = 0; r < rows; r++) {
@@ -202,6 +204,8 @@ GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int
         for (int64_t lane = k / per_lane; lane < last / per_lane; lane++) {
             GEMMUX_UNROLL
             for (int p = 0; p < per_lane; p++) {
+                if (p == 0)
+                    fetch_ahead(s->codes + lane * 64);
                 __m512 value = decode_at(s, code, zero, table, lane, p, segment);
                 int64_t at = lane * per_lane + gemmux_lane_element(per_lane, p);
                 _mm512_storeu_ps(to + at * 16, _mm512_mul_ps(value, scale));
@@ -228,7 +232,9 @@ static const gemmux_panel_level level = {
     .x = LEVEL_X,
     .tile_rows = TILE_ROWS,
     .tile_strips = TILE_STRIPS,
-    .stream_rows = GEMMUX_STREAM_ROWS,
+    .pass_rows = GEMMUX_STREAM_ROWS,
+    .stream_dense = 8,
+    .stream_rows = 24,
     .widen = widen_to_f32,
     .scales = read_scales,
     .points = points,
