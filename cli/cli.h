@@ -55,15 +55,12 @@ typedef enum cli_option {
     CLI_OPTION_TP,
     CLI_OPTION_DEVICES,
     CLI_OPTION_SAVE,
+    CLI_OPTION_HTML,
     CLI_OPTION_LIMIT,
     CLI_OPTION_THREADS,
     CLI_OPTION_AGAIN,
     CLI_OPTION_TIMEOUT,
     CLI_OPTION_OVERHEAD,
-    CLI_OPTION_LEARN,
-    CLI_OPTION_GRID,
-    CLI_OPTION_SECONDS,
-    CLI_OPTION_PLOT,
     CLI_OPTION_MEASURE,
     CLI_OPTION_LOST,
     CLI_OPTION_JSON,
@@ -99,14 +96,11 @@ typedef struct cli_options {
     gemmux_policy policy; /* points into this struct */
     const char *why_not;
     gemmux_workload load; /* of plan */
-    const char *save;
+    const char *save, *html;
     int64_t limit;
     int threads;
     bool again;
     double timeout;
-    double seconds;
-    const char *plot;
-    bool learn, grid;
     bool overhead, measure, lost, json, help;
     const char *arguments[CLI_MAX_ARGUMENTS]; /* what is no option */
     int argument_count;

@@ -4,6 +4,7 @@
  * ask for. Reads headers only.
  */
 #include "plan.h"
+#include "plan_diff.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -289,13 +290,16 @@ static int save(const cli_plan_answer *plan, const json_t *document)
 static int report(const cli_plan_answer *plan)
 {
     int fitting = 0;
-    json_t *document = plan->options->json || plan->options->save ? cli_plan_json(plan) : NULL;
-    int code = plan->options->save ? save(plan, document) : CLI_DONE;
-    if (plan->options->json && !code)
+    const cli_options *options = plan->options;
+    json_t *document = options->json || options->save || options->html ? cli_plan_json(plan) : NULL;
+    int code = options->save ? save(plan, document) : CLI_DONE;
+    if (!code && options->html)
+        code = cli_plan_html(document, options->html);
+    if (options->json && !code)
         cli_json_print(document);
     else
         json_decref(document);
-    if (!plan->options->json)
+    if (!options->json)
         cli_plan_show(plan);
     for (int i = 0; i < plan->device_count; i++)
         fitting += plan->devices[i].forecast.fits && whole(&plan->devices[i]);
@@ -315,6 +319,11 @@ static void close_plan(cli_plan_answer *plan)
 
 static int run(cli_options *options)
 {
+    if (options->argument_count && !strcmp(options->arguments[0], "diff")) {
+        if (options->argument_count != 3)
+            return cli_fail(CLI_BAD_INPUT, "plan diff takes two saved plans: OLD.json NEW.json");
+        return cli_plan_diff(options, options->arguments[1], options->arguments[2]);
+    }
     cli_plan_answer plan = {.options = options};
     gemmux_kind *scratch = calloc(CLI_MAX_KINDS, sizeof *scratch);
     options->load.liberties = options->liberties;
@@ -332,14 +341,17 @@ static int run(cli_options *options)
 
 const cli_command cli_plan = {
     .name = "plan",
-    .arguments = "MODEL",
+    .arguments = "MODEL | diff OLD NEW",
     .summary = "plan a whole model for devices that need not be here",
     .details = "MODEL is a safetensors or GGUF file, an index, a directory or a config.json\n"
                "(headers are enough), or a built-in name such as gpt-oss-120b or llama-3.1-8b.\n"
-               "Exits with 3 when it fits none of the devices.\n\n"
+               "Exits with 3 when it fits none of the devices.\n"
+               "diff compares two plans that --save wrote: which layers changed kernel, and which\n"
+               "check flipped; exits with 3 when something changed for the worse.\n\n"
                "  gemmux plan gpt-oss-120b --device rtx-pro-6000 --context 32768",
     .options = (CLI_POLICY & ~CLI_BIT(DEVICE)) | CLI_BIT(DEVICES) | CLI_BIT(BATCH) |
                CLI_BIT(CONTEXT) | CLI_BIT(CHUNK) | CLI_BIT(NO_CACHE) | CLI_BIT(DTYPE) |
-               CLI_BIT(LOAD_IN_4BIT) | CLI_BIT(TP) | CLI_BIT(SAVE) | CLI_BIT(JSON) | CLI_BIT(HELP),
+               CLI_BIT(LOAD_IN_4BIT) | CLI_BIT(TP) | CLI_BIT(SAVE) | CLI_BIT(HTML) | CLI_BIT(JSON) |
+               CLI_BIT(HELP),
     .run = run,
 };

@@ -51,21 +51,22 @@ _gemmux()
         select) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
                                          --align --why-not --what-if $policy" -- "$word")) ;;
         plan) COMPREPLY=($(compgen -W "--batch --context --chunk --no-cache --dtype --load-in-4bit
-                                       --tp --save $policy" -- "$word")) ;;
+                                       --tp --save --html $policy" -- "$word")) ;;
         probe) COMPREPLY=($(compgen -W "--device --lost --measure --json" -- "$word")) ;;
         doctor) COMPREPLY=($(compgen -W "--device --json" -- "$word")) ;;
         run) COMPREPLY=($(compgen -W "--m --x --w --y --limit --threads --timeout $policy" -- "$word")) ;;
         check) COMPREPLY=($(compgen -W "--device --again --timeout --json" -- "$word")) ;;
         bench) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
-                                        --threads --timeout --overhead --learn --grid
-                                        --seconds --plot $policy" -- "$word")) ;;
+                                        --threads --timeout --overhead $policy" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
         esac
         ;;
     *)
         case $command in
         select) COMPREPLY=($(compgen -W "matmul linear moe" -- "$word")) ;;
-        plan | run | doctor | probe) compopt -o default 2>/dev/null ;;
+        plan) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "diff" -- "$word"))
+              compopt -o default 2>/dev/null ;;
+        run | doctor | probe) compopt -o default 2>/dev/null ;;
         esac
         ;;
     esac

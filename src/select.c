@@ -6,7 +6,7 @@
  */
 #include "select.h"
 
-#include "wildcard.h"
+#include "glob.h"
 
 #include "error.h"
 #include "shares.h"

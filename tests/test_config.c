@@ -6,7 +6,7 @@
 #include "checkpoint_files.h"
 
 #include "checkpoint/pattern.h"
-#include "wildcard.h"
+#include "glob.h"
 
 typedef struct parsed {
     gemmux_arena arena;
