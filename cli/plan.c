@@ -161,7 +161,8 @@ static void judge(cli_planned *device)
     cli_bytes(llabs(f->memory_bytes - f->peak_bytes), gap, sizeof gap);
     if (broken)
         snprintf(device->verdict, sizeof device->verdict,
-                 "cannot run as asked: %d of %d kinds of layers have no kernel or break a group",
+                 "cannot run as asked: %d of %d kinds of layers have no kernel, or a group or head "
+                 "is cut",
                  broken, f->kind_count);
     else if (!f->memory_bytes)
         snprintf(device->verdict, sizeof device->verdict,

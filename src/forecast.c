@@ -4,12 +4,12 @@
  * prefill, and the memory they will take. Needs no weights, only shapes and formats, so it answers
  * from headers alone.
  */
+#include "forecast.h"
+
 #include "error.h"
 #include "select.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 /* A step decodes one token a sequence; prefill happens once a sequence. The packing is chosen for
@@ -19,6 +19,7 @@ enum { DECODE_STEPS = 512 };
 typedef struct forecast_context {
     const gemmux_machine *machine;
     const gemmux_policy *policy;
+    const gemmux_model_facts *facts;
     gemmux_workload load;
     gemmux_forecast *out;
 } forecast_context;
@@ -30,39 +31,6 @@ static bool same_kind(const gemmux_kind *kind, const gemmux_layer *layer)
            first->k == layer->k && first->op == layer->op && first->experts == layer->experts &&
            first->embedding == layer->embedding &&
            gemmux_format_equal(first->format, layer->format);
-}
-
-static bool name_has(const char *name, const char *const *words)
-{
-    for (; *words; words++)
-        if (strstr(name, *words))
-            return true;
-    return false;
-}
-
-/* Megatron's split: layers that write the residual stream are split along K (their input is what
- * the other devices hold), all others along N. */
-static bool splits_k(const char *name)
-{
-    static const char *const words[] = {"o_proj",      "down_proj",  "attn_output", "ffn_down",
-                                        "out_proj",    "wo.",        ".w2",         "dense_4h_to_h",
-                                        "attn.c_proj", "mlp.c_proj", NULL};
-    return name_has(name, words);
-}
-
-static void note(gemmux_kind *kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void note(gemmux_kind *kind, const char *format, ...)
-{
-    size_t used = strlen(kind->note);
-    if (used + 3 >= sizeof kind->note)
-        return;
-    if (used)
-        used += (size_t)snprintf(kind->note + used, sizeof kind->note - used, "; ");
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(kind->note + used, sizeof kind->note - used, format, arguments);
-    va_end(arguments);
 }
 
 static bool is_dense(gemmux_format format)
@@ -78,53 +46,22 @@ static gemmux_format used_format(const forecast_context *c, gemmux_kind *kind)
     if (c->load.load_in_4bit && !kind->layer->embedding) {
         if (is_dense(stored)) {
             used = gemmux_format_of(GEMMUX_NF4);
-            note(kind, "quantised from %s to nf4 by load_in_4bit: lossy",
-                 gemmux_format_name(stored, name, sizeof name));
+            gemmux_kind_note(kind, "quantised from %s to nf4 by load_in_4bit: lossy",
+                             gemmux_format_name(stored, name, sizeof name));
         } else {
-            note(kind, "already quantised (%s): load_in_4bit changes nothing",
-                 gemmux_format_name(stored, name, sizeof name));
+            gemmux_kind_note(kind, "already quantised (%s): load_in_4bit changes nothing",
+                             gemmux_format_name(stored, name, sizeof name));
         }
     }
     if (c->load.dtype.id && !gemmux_format_equal(c->load.dtype, used)) {
         double from = (double)gemmux_stored_bytes(used, 1, kind->layer->n, kind->layer->k);
         double to = (double)gemmux_stored_bytes(c->load.dtype, 1, kind->layer->n, kind->layer->k);
-        note(kind, "%s instead of %s: %.2f times the memory",
-             gemmux_format_name(c->load.dtype, name, sizeof name),
-             gemmux_format_name(used, other, sizeof other), from > 0 ? to / from : 0.0);
+        gemmux_kind_note(kind, "%s instead of %s: %.2f times the memory",
+                         gemmux_format_name(c->load.dtype, name, sizeof name),
+                         gemmux_format_name(used, other, sizeof other), from > 0 ? to / from : 0.0);
         used = c->load.dtype;
     }
     return used;
-}
-
-static int64_t divide_up(int64_t value, int64_t by)
-{
-    return value / by + (value % by != 0);
-}
-
-/* One device's part of the layer. False when the split cuts through a scale's group. */
-static bool split(const forecast_context *c, gemmux_kind *kind, gemmux_problem *p)
-{
-    int64_t tp = c->load.tp;
-    char name[32];
-    if (tp <= 1)
-        return true;
-    bool along_k = splits_k(kind->layer->name);
-    int64_t *size = along_k ? &p->k : &p->n;
-    int64_t group = along_k                                ? p->w.group
-                    : p->w.scaling == GEMMUX_SCALING_BLOCK ? p->w.group
-                    : p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? 2
-                                                           : 0;
-    if (*size % tp || (group && *size / tp % group)) {
-        note(kind,
-             "tp=%" PRId64 " splits %c=%" PRId64 " into %.2f, %s%s: the scales must be padded with "
-             "zeros or the layer kept whole",
-             tp, along_k ? 'K' : 'N', *size, (double)*size / (double)tp,
-             *size % tp ? "not whole" : "inside a group of ",
-             *size % tp ? "" : gemmux_format_name(p->w, name, sizeof name));
-        return false;
-    }
-    *size /= tp;
-    return true;
 }
 
 static gemmux_problem problem_of(const forecast_context *c, gemmux_kind *kind)
@@ -166,11 +103,12 @@ static bool route(const forecast_context *c, gemmux_kind *kind)
     if (kind->prefill_m > kind->decode_m) {
         profile.count = 2;
         profile.m[1] = kind->prefill_m;
-        profile.weight[1] = (double)divide_up(c->load.batch * c->load.context, kind->prefill_m);
+        profile.weight[1] =
+            (double)gemmux_divide_up(c->load.batch * c->load.context, kind->prefill_m);
     }
     if (gemmux_select_ranges(p, c->machine, c->policy, &profile, kind->ranges, &kind->range_count,
                              &why)) {
-        note(kind, "%.150s", why.text);
+        gemmux_kind_note(kind, "%.150s", why.text);
         return false;
     }
     gemmux_policy packed = c->policy ? *c->policy : (gemmux_policy){0};
@@ -179,6 +117,14 @@ static bool route(const forecast_context *c, gemmux_kind *kind)
     decode.m = kind->decode_m;
     return gemmux_select(&decode, c->machine, &packed, &kind->decode, NULL, &why) == GEMMUX_OK &&
            gemmux_select(p, c->machine, &packed, &kind->prefill, NULL, &why) == GEMMUX_OK;
+}
+
+/* One layer's bias, held as f32. */
+static int64_t bias_bytes(const gemmux_kind *kind)
+{
+    const gemmux_problem *p = &kind->problem;
+    int64_t matrices = p->op == GEMMUX_MOE ? p->experts : 1;
+    return p->epilogue & GEMMUX_EPILOGUE_BIAS ? matrices * p->n * 4 : 0;
 }
 
 static void plan_kind(const forecast_context *c, gemmux_kind *kind)
@@ -192,43 +138,47 @@ static void plan_kind(const forecast_context *c, gemmux_kind *kind)
         int64_t bytes = c->load.dtype.id
                             ? gemmux_stored_bytes(c->load.dtype, 1, kind->layer->n, kind->layer->k)
                             : kind->layer->stored_bytes;
-        kind->held_bytes = divide_up(bytes * kind->count, c->load.tp);
+        kind->held_bytes = gemmux_divide_up(bytes * kind->count, c->load.tp);
         f->weight_bytes += kind->held_bytes;
         return;
     }
-    if (!split(c, kind, &kind->problem) || !route(c, kind)) {
+    if (!gemmux_split(c->facts, c->load.tp, kind, &kind->problem) || !route(c, kind)) {
         kind->broken = true;
         int64_t matrices = kind->layer->op == GEMMUX_MOE ? kind->layer->experts : 1;
-        kind->held_bytes = divide_up(gemmux_stored_bytes(kind->problem.w, matrices, kind->layer->n,
-                                                         kind->layer->k),
-                                     c->load.tp) *
+        kind->held_bytes = gemmux_divide_up(gemmux_stored_bytes(kind->problem.w, matrices,
+                                                                kind->layer->n, kind->layer->k),
+                                            c->load.tp) *
                            kind->count;
         f->weight_bytes += kind->held_bytes;
         return;
     }
-    kind->held_bytes = kind->decode.weight_bytes * kind->count;
+    kind->held_bytes = (kind->decode.weight_bytes + bias_bytes(kind)) * kind->count;
     f->weight_bytes += kind->held_bytes;
     int64_t workspace = kind->prefill.workspace_bytes > kind->decode.workspace_bytes
                             ? kind->prefill.workspace_bytes
                             : kind->decode.workspace_bytes;
     if (workspace > f->workspace_bytes)
         f->workspace_bytes = workspace;
-    if (kind->layer->stored_bytes > f->repack_bytes)
-        f->repack_bytes = kind->layer->stored_bytes;
-    int64_t chunks = divide_up(c->load.batch * c->load.context, kind->prefill_m);
+    /* One layer at a time lies beside its packed form; plain weights are not repacked. */
+    int64_t source = gemmux_divide_up(kind->layer->stored_bytes, c->load.tp);
+    if (strcmp(kind->decode.packing, "plain") != 0 && source > f->repack_bytes)
+        f->repack_bytes = source;
+    int64_t chunks = gemmux_divide_up(c->load.batch * c->load.context, kind->prefill_m);
     f->decode_us += kind->count * kind->decode.predicted_us;
     f->prefill_us += (double)(kind->count * chunks) * kind->prefill.predicted_us;
 }
 
-/* bf16 keys and values; windowed blocks keep no more than their window. */
+/* bf16 keys and values on one device; windowed blocks keep no more than their window. A device
+ * holds whole heads, and the whole of a latent. */
 static int64_t cache_bytes(const gemmux_model_facts *facts, const gemmux_workload *load)
 {
     int64_t window = facts->window && facts->window < load->context ? facts->window : load->context;
-    int64_t full = facts->blocks - facts->window_blocks;
+    int64_t full = facts->blocks - facts->window_blocks, heads = facts->kv_heads;
     double bytes =
         2.0 * (double)facts->kv_elements * (double)load->batch *
         ((double)full * (double)load->context + (double)facts->window_blocks * (double)window);
-    bytes /= load->tp > 0 ? load->tp : 1;
+    if (heads > 0)
+        bytes *= (double)gemmux_divide_up(heads, load->tp) / (double)heads;
     return load->no_cache ? 0 : bytes < 9e18 ? (int64_t)bytes : INT64_MAX / 4;
 }
 
@@ -264,7 +214,7 @@ gemmux_status gemmux_forecast_model(const gemmux_layer *const *layers, int layer
                                     gemmux_kind *kinds, int max_kinds, gemmux_forecast *forecast,
                                     gemmux_error *error)
 {
-    forecast_context c = {.machine = machine, .policy = policy, .out = forecast};
+    forecast_context c = {.machine = machine, .policy = policy, .facts = facts, .out = forecast};
     if (workload)
         c.load = *workload;
     memset(forecast, 0, sizeof *forecast);
