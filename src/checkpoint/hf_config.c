@@ -120,6 +120,21 @@ static gemmux_hf_method method_of(const char *name)
     return *name ? GEMMUX_HF_OTHER : GEMMUX_HF_NONE;
 }
 
+static gemmux_status parse_block(const reader *r, const json_t *object, const char *key)
+{
+    const json_t *block = json_object_get(object, key);
+    if (!block || json_is_null(block))
+        return GEMMUX_OK;
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *side = json_array_get(block, i);
+        if (json_array_size(block) != 2 || !json_is_integer(side) || json_integer_value(side) < 1 ||
+            json_integer_value(side) > 1 << 20)
+            return wrong(r, key, "two positive integers");
+        r->config->block[i] = (int32_t)json_integer_value(side);
+    }
+    return GEMMUX_OK;
+}
+
 /* One entry of compressed-tensors' config_groups. */
 static gemmux_status parse_group(const reader *r, const json_t *entry, gemmux_hf_group *group)
 {
@@ -139,6 +154,8 @@ static gemmux_status parse_group(const reader *r, const json_t *entry, gemmux_hf
         status = get_text(r, weights, "type", &type);
     if (!status)
         status = get_text(r, weights, "strategy", &strategy);
+    if (!status && strcmp(strategy, "block") == 0)
+        status = parse_block(r, weights, "block_structure");
     group->is_float = strcmp(type, "float") == 0;
     if (strcmp(strategy, "channel") == 0)
         group->group_size = -1;
@@ -209,21 +226,6 @@ static gemmux_status parse_flat(const reader *r, const json_t *quant)
     return status;
 }
 
-static gemmux_status parse_block(const reader *r, const json_t *quant)
-{
-    const json_t *block = json_object_get(quant, "weight_block_size");
-    if (!block || json_is_null(block))
-        return GEMMUX_OK;
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *side = json_array_get(block, i);
-        if (json_array_size(block) != 2 || !json_is_integer(side) || json_integer_value(side) < 1 ||
-            json_integer_value(side) > 1 << 20)
-            return wrong(r, "weight_block_size", "two positive integers");
-        r->config->block[i] = (int32_t)json_integer_value(side);
-    }
-    return GEMMUX_OK;
-}
-
 /* Which of a method's ways of storing it is. */
 static gemmux_status parse_layout(const reader *r, const json_t *quant)
 {
@@ -265,7 +267,7 @@ static gemmux_status parse_quant(const reader *r, const json_t *quant, gemmux_hf
     status =
         json_object_get(quant, "config_groups") ? parse_groups(r, quant) : parse_flat(r, quant);
     if (!status)
-        status = parse_block(r, quant);
+        status = parse_block(r, quant, "weight_block_size");
     if (!status)
         status = parse_layout(r, quant);
     for (size_t i = 0; i < sizeof ignore_keys / sizeof ignore_keys[0] && !status; i++) {

@@ -301,12 +301,11 @@ static gemmux_model *new_model(gemmux_model **result, gemmux_error *error)
     return model;
 }
 
-static gemmux_status open_builtin(gemmux_model *model, const char *name, const char *config,
-                                  gemmux_error *error)
+static gemmux_status open_config(gemmux_model *model, const char *name, const char *config,
+                                 size_t size, gemmux_error *error)
 {
-    gemmux_status status = gemmux_hf_config_parse(config, strlen(config), name,
-                                                  &model->catalog.arena, &model->config, error);
-    model->origin = "built-in";
+    gemmux_status status =
+        gemmux_hf_config_parse(config, size, name, &model->catalog.arena, &model->config, error);
     return status ? status : gemmux_add_outline(model, name, error);
 }
 
@@ -336,9 +335,10 @@ static gemmux_status open_path(const char *path, bool headers_only, gemmux_model
     gemmux_status status;
     bool found = stat(path, &facts) == 0;
     const char *config = headers_only && !found ? gemmux_builtin_config(path) : NULL;
-    if (config)
-        status = open_builtin(model, path, config, error);
-    else if (!found && headers_only && !strchr(path, '/') && errno == ENOENT)
+    if (config) {
+        model->origin = "built-in";
+        status = open_config(model, path, config, strlen(config), error);
+    } else if (!found && headers_only && !strchr(path, '/') && errno == ENOENT)
         status = unknown_name(path, error);
     else if (!found)
         status = gemmux_fail(error, GEMMUX_ERROR_IO, "%.300s: %s", path, strerror(errno));
@@ -376,6 +376,15 @@ gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_
     if (!status)
         status = read_map(model, &map, &(gemmux_gguf_info){0}, error);
     return finish(model, status, result, error);
+}
+
+gemmux_status gemmux_model_from_config(const char *name, const char *config, size_t size,
+                                       gemmux_model **result, gemmux_error *error)
+{
+    gemmux_model *model = new_model(result, error);
+    if (!model)
+        return GEMMUX_ERROR_MEMORY;
+    return finish(model, open_config(model, name, config, size, error), result, error);
 }
 
 void gemmux_model_close(gemmux_model *model)

@@ -36,9 +36,10 @@ static void fp8(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
     const gemmux_hf_config *c = o->config;
     gemmux_outline_tensor(o, name, ".weight", GEMMUX_DTYPE_E4M3, 2, (const int64_t[]){n, k}, NULL);
     if (c->block[0])
-        gemmux_outline_tensor(o, name, ".weight_scale_inv", GEMMUX_DTYPE_F32, 2,
-                              (const int64_t[]){parts(n, c->block[0]), parts(k, c->block[1])},
-                              NULL);
+        gemmux_outline_tensor(
+            o, name, c->method == GEMMUX_HF_FP8 ? ".weight_scale_inv" : ".weight_scale",
+            c->method == GEMMUX_HF_FP8 ? GEMMUX_DTYPE_F32 : o->dtype, 2,
+            (const int64_t[]){parts(n, c->block[0]), parts(k, c->block[1])}, NULL);
     else if (group->group_size == -1 || strcmp(c->method_name, "fbgemm_fp8") == 0)
         gemmux_outline_tensor(o, name, ".weight_scale",
                               c->method == GEMMUX_HF_FP8 ? GEMMUX_DTYPE_F32 : o->dtype, 2,

@@ -179,4 +179,8 @@ gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_
                                        const char *config, size_t config_size,
                                        gemmux_model **result, gemmux_error *error);
 
+/* Likewise, from a config.json alone. */
+gemmux_status gemmux_model_from_config(const char *name, const char *config, size_t size,
+                                       gemmux_model **result, gemmux_error *error);
+
 #endif
