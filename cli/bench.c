@@ -1,175 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * gemmux bench: times the candidates of one product against each other, in interleaved rounds, and
- * says whether the one that select chose is the fastest.
+ * gemmux bench: times the candidates of one product against each other, in interleaved rounds, says
+ * whether the one that select chose is the fastest, and keeps what it measured if it is told to.
  */
+#include "bench.h"
+
 #include "overhead.h"
-#include "session.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum { ROUNDS = 9 };
-
-typedef struct rival {
-    gemmux_plan *plan;
-    cli_measurement m;
-    double times[ROUNDS];
-    int count;
-    bool chosen;
-} rival;
-
-typedef struct contest {
-    cli_session session;
-    gemmux_problem problem; /* with the m of this contest */
-    gemmux_weights w;
-    rival rivals[GEMMUX_MAX_KERNELS];
-    int count, wrong;
-} contest;
-
-static float draw(uint64_t *seed)
-{
-    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (float)(*seed >> 40) * 0x1p-23f - 1;
-}
-
-static int make_weights(contest *c)
-{
-    const gemmux_problem *p = &c->problem;
-    int64_t count = p->op == GEMMUX_MOE ? p->experts : 1;
-    int64_t elements = count * p->n * p->k; /* gemmux_problem_check has seen that it fits */
-    float *values = malloc((size_t)(elements + 1) * sizeof *values);
-    float *bias = calloc((size_t)(count * p->n), sizeof *bias);
-    gemmux_error error = {GEMMUX_ERROR_MEMORY, "no memory for the weights"};
-    uint64_t seed = 3;
-    for (int64_t i = 0; values && i < elements; i++)
-        values[i] = draw(&seed);
-    gemmux_status status = values && bias
-                               ? gemmux_quantise(values, count, p->n, p->k, p->w, &c->w, &error)
-                               : GEMMUX_ERROR_MEMORY;
-    free(values);
-    c->w.bias = bias;
-    return status ? cli_fail_error(&error) : CLI_DONE;
-}
-
-/* Prepares exactly this kernel. One that cannot be prepared (a library that refuses) is said and
- * left out, as gemmux_prepare would do without it too. */
-static int enter(contest *c, const gemmux_verdict *v, const cli_operands *operands)
-{
-    rival *r = &c->rivals[c->count];
-    gemmux_policy forced = *c->session.policy;
-    gemmux_args args = operands->args;
-    gemmux_error error;
-    *r = (rival){.chosen = v->kind == GEMMUX_CHOSEN};
-    forced.only = gemmux_kernel_name(v->kernel);
-    if (gemmux_prepare(&c->problem, &c->session.machine, &forced, NULL, &c->w, c->session.threads,
-                       &r->plan, &error)) {
-        cli_note("%s is left out: %s", forced.only, error.text);
-        return CLI_DONE;
-    }
-    c->count++;
-    r->m = (cli_measurement){.problem = c->problem, .decision = v->decision};
-    memset(operands->y, 0xff, (size_t)operands->y_bytes);
-    if (gemmux_run(r->plan, &args, &error))
-        return cli_fail_error(&error);
-    cli_limits(&c->session, operands, &r->m);
-    int code = cli_verify(&c->w, &args, 4, &r->m);
-    c->wrong += r->m.wrong;
-    return code;
-}
-
-/* Certified ones only: select is asked again after each that fails. */
-static int enter_all(contest *c, const cli_operands *operands)
-{
-    static gemmux_trace trace;
-    gemmux_decision decision;
-    gemmux_error error;
-    bool sound = false;
-    for (int turn = 0; !sound && turn <= gemmux_kernel_count(&c->session.machine); turn++) {
-        sound = true;
-        if (gemmux_select(&c->problem, &c->session.machine, c->session.policy, &decision, &trace,
-                          &error))
-            return cli_fail_error(&error);
-        for (int i = 0; sound && i < trace.verdict_count; i++) {
-            int code = CLI_DONE;
-            if (trace.verdicts[i].kind != GEMMUX_REJECTED)
-                code = cli_prove(&c->session, trace.verdicts[i].kernel, &sound);
-            if (code)
-                return code;
-        }
-    }
-    for (int i = 0; i < trace.verdict_count; i++)
-        if (trace.verdicts[i].kind != GEMMUX_REJECTED) {
-            int code = enter(c, &trace.verdicts[i], operands);
-            if (code)
-                return code;
-        }
-    return c->count ? CLI_DONE
-                    : cli_fail(CLI_NO_KERNEL, "no candidate could be prepared for this product");
-}
-
-/* A B C, A B C ...: what disturbs the machine disturbs all alike. Slow ones sit out rounds. */
-static int race(contest *c, const cli_operands *operands)
-{
-    gemmux_error error;
-    for (int round = 0; round < ROUNDS; round++)
-        for (int i = 0; i < c->count; i++) {
-            rival *r = &c->rivals[i];
-            char what[96];
-            if (r->count && r->times[0] * r->count > 1e6)
-                continue;
-            snprintf(what, sizeof what, "M=%lld %s", (long long)c->problem.m,
-                     gemmux_kernel_name(r->m.decision.kernel));
-            cli_progress((int64_t)round * c->count + i, (int64_t)ROUNDS * c->count, what);
-            double us = cli_time_once(&c->session, r->plan, &operands->args, &error);
-            if (us < 0)
-                return cli_fail_error(&error);
-            r->times[r->count++] = us;
-        }
-    cli_progress(1, 1, "");
-    for (int i = 0; i < c->count; i++)
-        c->rivals[i].m.us = cli_median(c->rivals[i].times, c->rivals[i].count);
-    return CLI_DONE;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    double x = ((const rival *)a)->m.us, y = ((const rival *)b)->m.us;
-    return (x > y) - (x < y);
-}
-
-static const rival *chosen_of(const contest *c)
-{
-    const rival *next = &c->rivals[0];
-    for (int i = 0; i < c->count; i++) {
-        if (c->rivals[i].chosen)
-            return &c->rivals[i];
-        if (c->rivals[i].m.decision.predicted_us < next->m.decision.predicted_us)
-            next = &c->rivals[i];
-    }
-    return next; /* what prepare takes when the chosen one cannot be prepared */
-}
+static const cli_rules usual_rules = {.rounds = CLI_MOST_ROUNDS, .rows = 4};
 
 /* ------------------------------------------------------------------------------------ reports --
  */
 
-static void show_verdict(const contest *c)
+double cli_lost(const cli_contest *c, int index)
 {
-    const rival *best = &c->rivals[0], *chosen = chosen_of(c);
-    const char *name = gemmux_kernel_name(chosen->m.decision.kernel);
-    double lost = (chosen->m.us / best->m.us - 1) * 100;
-    if (chosen == best)
+    const cli_rival *order[GEMMUX_MAX_KERNELS];
+    const cli_rival *chosen = cli_contest_chosen(c, index);
+    int count = cli_contest_order(c, index, order);
+    if (!count || !chosen->heats[index].count)
+        return INFINITY;
+    return chosen->heats[index].m.us / order[0]->heats[index].m.us - 1;
+}
+
+static void show_verdict(const cli_contest *c, int index)
+{
+    const cli_rival *order[GEMMUX_MAX_KERNELS], *chosen = cli_contest_chosen(c, index);
+    const char *name = gemmux_kernel_name(chosen->kernel);
+    double lost = cli_lost(c, index) * 100;
+    cli_contest_order(c, index, order);
+    if (chosen == order[0])
         cli_print(CLI_GOOD, "chosen: %s, the fastest\n", name);
     else if (lost < 3)
         cli_print(CLI_GOOD, "chosen: %s, within 3 %% of %s\n", name,
-                  gemmux_kernel_name(best->m.decision.kernel));
+                  gemmux_kernel_name(order[0]->kernel));
     else
         cli_print(CLI_WARN, "chosen: %s, which lost %.0f %% to %s\n", name, lost,
-                  gemmux_kernel_name(best->m.decision.kernel));
+                  gemmux_kernel_name(order[0]->kernel));
 }
 
-static void show(const contest *c)
+static void show(const cli_contest *c, int index)
 {
     static const cli_column columns[] = {
         {"KERNEL", false, false},  {"TIME us", true, false},      {"LIMIT", true, false},
@@ -177,13 +48,17 @@ static void show(const contest *c)
         {"GFLOP/s", true, false},  {"PATH", false, false},        {"LOSSLESS", false, false},
         {"PACKING", false, false},
     };
+    const cli_rival *order[GEMMUX_MAX_KERNELS], *chosen = cli_contest_chosen(c, index);
+    gemmux_problem problem = c->problem;
     char text[128];
-    cli_print(CLI_BOLD, "%s\n", gemmux_problem_text(&c->problem, text, sizeof text));
+    problem.m = c->ms[index];
+    cli_print(CLI_BOLD, "%s\n", gemmux_problem_text(&problem, text, sizeof text));
     cli_table *table = cli_table_new(columns, sizeof columns / sizeof columns[0]);
-    for (int i = 0; i < c->count; i++) {
-        const cli_measurement *m = &c->rivals[i].m;
+    int count = cli_contest_order(c, index, order);
+    for (int i = 0; i < count; i++) {
+        const cli_measurement *m = &order[i]->heats[index].m;
         const gemmux_decision *d = &m->decision;
-        cli_cell(table, c->rivals[i].chosen ? CLI_BOLD : CLI_PLAIN, "%s",
+        cli_cell(table, order[i] == chosen ? CLI_BOLD : CLI_PLAIN, "%s",
                  gemmux_kernel_name(d->kernel));
         cli_cell(table, CLI_PLAIN, "%s", cli_number(m->us, text, sizeof text));
         cli_cell(table, CLI_PLAIN, "%.0f %%", m->limit_us / m->us * 100);
@@ -198,57 +73,39 @@ static void show(const contest *c)
         cli_cell(table, CLI_PLAIN, "%s", d->packing);
     }
     cli_table_print(table);
-    show_verdict(c);
+    show_verdict(c, index);
     putchar('\n');
 }
 
-static json_t *as_json(const contest *c)
+json_t *cli_contest_json(const cli_contest *c, int index)
 {
-    const rival *chosen = chosen_of(c);
+    const cli_rival *order[GEMMUX_MAX_KERNELS], *chosen = cli_contest_chosen(c, index);
+    int count = cli_contest_order(c, index, order);
+    gemmux_problem problem = c->problem;
     json_t *list = json_array();
-    for (int i = 0; i < c->count; i++) {
-        const cli_measurement *m = &c->rivals[i].m;
-        json_t *one = cli_json_decision(&m->decision, &c->session.machine);
+    problem.m = c->ms[index];
+    for (int i = 0; i < count; i++) {
+        const cli_heat *heat = &order[i]->heats[index];
+        const cli_measurement *m = &heat->m;
+        json_t *one = cli_json_decision(&m->decision, &c->session->machine);
         json_object_update_new(
-            one, json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:b, s:i}", "chosen",
-                           c->rivals[i].chosen, "measured_us", cli_json_number(m->us), "gb_per_s",
+            one, json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i}", "chosen",
+                           order[i] == chosen, "measured_us", cli_json_number(m->us), "median_us",
+                           cli_json_number(heat->median_us), "gb_per_s",
                            cli_json_number(m->bytes / m->us / 1e3), "gflop_per_s",
                            cli_json_number(m->operations / m->us / 1e3), "share_of_limit",
                            cli_json_number(m->limit_us / m->us), "relative_error",
                            cli_json_number(m->verification.relative_error), "verified", !m->wrong,
-                           "rounds", c->rivals[i].count));
+                           "rounds", heat->count));
         json_array_append_new(list, one);
     }
-    return json_pack("{s:o, s:o, s:s, s:s, s:o}", "problem", cli_json_problem(&c->problem),
-                     "candidates", list, "chosen", gemmux_kernel_name(chosen->m.decision.kernel),
-                     "fastest", gemmux_kernel_name(c->rivals[0].m.decision.kernel), "lost",
-                     cli_json_number(chosen->m.us / c->rivals[0].m.us - 1));
+    return json_pack("{s:o, s:o, s:s, s:s, s:o}", "problem", cli_json_problem(&problem),
+                     "candidates", list, "chosen", gemmux_kernel_name(chosen->kernel), "fastest",
+                     gemmux_kernel_name(order[0]->kernel), "lost",
+                     cli_json_number(cli_lost(c, index)));
 }
 
 /* ----------------------------------------------------------------------------------- command -- */
-
-static int contest_at(contest *c, int64_t m, const cli_options *options, json_t *results)
-{
-    cli_operands operands;
-    c->problem.m = m;
-    c->count = 0;
-    int code = cli_operands_make(&c->problem, &operands);
-    if (!code)
-        code = enter_all(c, &operands);
-    if (!code)
-        code = race(c, &operands);
-    if (!code) {
-        qsort(c->rivals, (size_t)c->count, sizeof c->rivals[0], by_time);
-        if (options->json)
-            json_array_append_new(results, as_json(c));
-        else
-            show(c);
-    }
-    for (int i = 0; i < c->count; i++)
-        gemmux_plan_free(c->rivals[i].plan);
-    cli_operands_free(&operands);
-    return code;
-}
 
 /* What is not given: a linear of 4096 x 4096 in bf16, decoding one token and a few, and prefill. */
 static void fill_in(cli_options *o)
@@ -267,28 +124,70 @@ static void fill_in(cli_options *o)
     o->given |= CLI_PROBLEM;
 }
 
+static int race_all(cli_contest *c)
+{
+    int code = CLI_DONE;
+    for (int i = 0; !code && i < c->m_count; i++) {
+        char what[64];
+        snprintf(what, sizeof what, "M=%lld", (long long)c->ms[i]);
+        cli_progress(i, c->m_count, what);
+        code = cli_contest_race(c, i, &usual_rules);
+    }
+    cli_progress(1, 1, "");
+    return code;
+}
+
+static int report(const cli_contest *c, bool json)
+{
+    json_t *results = json_array();
+    for (int i = 0; i < c->m_count; i++)
+        if (json)
+            json_array_append_new(results, cli_contest_json(c, i));
+        else
+            show(c, i);
+    if (json)
+        return cli_json_print(json_pack(
+            "{s:o, s:o}", "device", cli_json_machine(&c->session->machine), "results", results));
+    json_decref(results);
+    return CLI_DONE;
+}
+
+static int one_product(cli_session *session, cli_options *options)
+{
+    static cli_contest c;
+    gemmux_problem problem;
+    fill_in(options);
+    int code = cli_problem(options, &problem);
+    if (!code)
+        code = cli_session_open(options, "bench", session);
+    if (code)
+        return code;
+    code = cli_contest_open(session, &problem, options->m, options->m_count, &usual_rules, &c);
+    if (!code)
+        code = race_all(&c);
+    if (!code && options->learn)
+        code = cli_contest_learn(&c);
+    if (!code)
+        code = report(&c, options->json);
+    if (!code && options->plot)
+        code = cli_plot(&c, options->plot);
+    cli_contest_close(&c);
+    return code ? code : c.wrong ? CLI_WRONG : CLI_DONE;
+}
+
 static int run(cli_options *options)
 {
-    static contest c;
+    static cli_session session;
+    bool described = options->argument_count || options->given & (CLI_PROBLEM | CLI_BIT(M_LIST));
     if (options->overhead)
         return cli_overhead(options);
-    fill_in(options);
-    int code = cli_problem(options, &c.problem);
-    if (!code)
-        code = cli_session_open(options, "bench", &c.session);
-    if (!code)
-        code = make_weights(&c);
-    json_t *results = json_array();
-    for (int i = 0; !code && i < options->m_count; i++)
-        code = contest_at(&c, options->m[i], options, results);
-    if (!code && options->json)
-        cli_json_print(json_pack("{s:o, s:O}", "device", cli_json_machine(&c.session.machine),
-                                 "results", results));
-    json_decref(results);
-    free((void *)(uintptr_t)c.w.bias);
-    gemmux_weights_free(&c.w);
-    cli_session_close(&c.session);
-    return code ? code : c.wrong ? CLI_WRONG : CLI_DONE;
+    if (options->grid && (described || options->plot))
+        return cli_fail(CLI_BAD_INPUT, "--grid times products of its own: no operation, sizes, "
+                                       "formats or --plot beside it");
+    bool sweep = options->grid || (options->learn && !described && !options->plot);
+    int code = sweep ? cli_sweep(&session, options) : one_product(&session, options);
+    cli_session_close(&session);
+    return code;
 }
 
 const cli_command cli_bench = {
@@ -297,8 +196,11 @@ const cli_command cli_bench = {
     .summary = "time the candidates of one product against each other",
     .details = "What is not given is a linear of 4096 x 4096, bf16 x bf16 -> bf16, M 1, 16, 128.\n"
                "Every eligible kernel is certified, forced, verified and timed in interleaved\n"
-               "rounds, the weights in no cache; times are medians.",
+               "rounds, the weights in no cache; times are the fastest of 9 calls. With --learn\n"
+               "and no product it learns from a grid of formats, sizes and M; --grid times 300\n"
+               "other products and counts how often the chosen kernel was the fastest.",
     .options = CLI_BIT(M_LIST) | CLI_PROBLEM | CLI_POLICY | CLI_BIT(THREADS) | CLI_BIT(TIMEOUT) |
+               CLI_BIT(LEARN) | CLI_BIT(GRID) | CLI_BIT(SECONDS) | CLI_BIT(PLOT) |
                CLI_BIT(OVERHEAD) | CLI_BIT(JSON) | CLI_BIT(HELP),
     .run = run,
 };

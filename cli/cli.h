@@ -61,6 +61,10 @@ typedef enum cli_option {
     CLI_OPTION_AGAIN,
     CLI_OPTION_TIMEOUT,
     CLI_OPTION_OVERHEAD,
+    CLI_OPTION_LEARN,
+    CLI_OPTION_GRID,
+    CLI_OPTION_SECONDS,
+    CLI_OPTION_PLOT,
     CLI_OPTION_MEASURE,
     CLI_OPTION_LOST,
     CLI_OPTION_JSON,
@@ -101,6 +105,9 @@ typedef struct cli_options {
     int threads;
     bool again;
     double timeout;
+    double seconds;
+    const char *plot;
+    bool learn, grid;
     bool overhead, measure, lost, json, help;
     const char *arguments[CLI_MAX_ARGUMENTS]; /* what is no option */
     int argument_count;

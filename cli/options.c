@@ -62,6 +62,10 @@ static const struct {
     [CLI_OPTION_TIMEOUT] = {"timeout", "SECONDS", "for one kernel (default 60)"},
     [CLI_OPTION_OVERHEAD] = {"overhead", NULL,
                              "time gemmux itself: select, and planning 500 tensors"},
+    [CLI_OPTION_LEARN] = {"learn", NULL, "keep the times: select then predicts from them"},
+    [CLI_OPTION_GRID] = {"grid", NULL, "300 products: how often is the chosen kernel the fastest?"},
+    [CLI_OPTION_SECONDS] = {"seconds", "S", "end --learn or --grid after this long (default 900)"},
+    [CLI_OPTION_PLOT] = {"plot", "FILE.svg", "draw the roofline, through gnuplot"},
     [CLI_OPTION_MEASURE] = {"measure", NULL, "measure bandwidth and peak rates (0.3 s)"},
     [CLI_OPTION_LOST] = {"lost", NULL, "names of the kernels that the device cannot run"},
     [CLI_OPTION_JSON] = {"json", NULL, "one JSON document on stdout"},
@@ -454,6 +458,17 @@ static int take(cli_options *o, cli_option option, const char *text)
     case CLI_OPTION_OVERHEAD:
         o->overhead = true;
         return CLI_DONE;
+    case CLI_OPTION_LEARN:
+        o->learn = true;
+        return CLI_DONE;
+    case CLI_OPTION_GRID:
+        o->grid = true;
+        return CLI_DONE;
+    case CLI_OPTION_SECONDS:
+        return take_decimal(option, text, 1, &o->seconds);
+    case CLI_OPTION_PLOT:
+        o->plot = text;
+        return *text ? CLI_DONE : bad_value(option, text, "want a file to write");
     case CLI_OPTION_MEASURE:
         o->measure = true;
         return CLI_DONE;
@@ -519,7 +534,7 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_options *o)
         if (command->options >> i & 1)
             known[count++] = (struct option){
                 rows[i].name, rows[i].argument ? required_argument : no_argument, NULL, 256 + i};
-    *o = (cli_options){.liberties = GEMMUX_LIBERTIES_DEFAULT, .timeout = 60};
+    *o = (cli_options){.liberties = GEMMUX_LIBERTIES_DEFAULT, .timeout = 60, .seconds = 900};
     opterr = 0;
     optind = 1;
     for (;;) {

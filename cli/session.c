@@ -151,12 +151,12 @@ int cli_session_open(const cli_options *options, const char *verb, cli_session *
                         "%s on %s needs operands in its memory, which this command "
                         "does not make yet; --device cpu works",
                         verb, session->machine.id);
-    code = cli_records(&session->machine, &session->records);
-    if (code)
-        return code;
     if (gemmux_threads_create(options->threads, &session->threads, &error))
         return cli_fail_error(&error);
     session->machine.cores = gemmux_threads_count(session->threads);
+    code = cli_records(&session->machine, &session->records); /* for so many threads */
+    if (code)
+        return code;
     cli_progress(0, 1, "measuring this machine");
     if (gemmux_machine_measure(&session->machine, session->machine.cores, &error))
         return cli_fail_error(&error);

@@ -57,7 +57,8 @@ _gemmux()
         run) COMPREPLY=($(compgen -W "--m --x --w --y --limit --threads --timeout $policy" -- "$word")) ;;
         check) COMPREPLY=($(compgen -W "--device --again --timeout --json" -- "$word")) ;;
         bench) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
-                                        --threads --timeout --overhead $policy" -- "$word")) ;;
+                                        --threads --timeout --overhead --learn --grid
+                                        --seconds --plot $policy" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
         esac
         ;;

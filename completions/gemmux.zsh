@@ -51,7 +51,9 @@ _gemmux() {
         plan) _arguments '2:model or diff:_files' '*:plan:_files' '--batch[sequences at once]:N:' '--context[tokens a sequence reaches]:N:' '--chunk[tokens that prefill multiplies at once]:N:' '--no-cache[every step runs whole sequences]' '--dtype[what weights are loaded as]:type:(auto f32 f16 bf16)' '--load-in-4bit[float weights become nf4]' '--tp[devices that share every layer]:N:' '--save[write the plan as JSON]:file:_files' '--html[write the plan as one page]:file:_files' $policy ;;
         run) _arguments '2:model:_files' '--limit[only the first products]:N:' $problem $clock $policy ;;
         check) _arguments '*:kernel:' '--again[even where a certificate exists]' $clock $policy ;;
-        bench) _arguments '--overhead[time gemmux itself]' $problem $clock $policy ;;
+        bench) _arguments '--overhead[time gemmux itself]' '--learn[keep the times]' \
+            '--grid[how often is the chosen kernel the fastest?]' '--seconds[end after]:S:' \
+            '--plot[draw the roofline]:file:_files' $problem $clock $policy ;;
         doctor) _arguments '2:log:_files' '--device[weigh the facts of this device]:device:_files -g "*.txt"' '--json[one JSON document]' ;;
         probe) _arguments '2:file:_files' '--device[what runs on this device]:device:_files -g "*.txt"' '--lost[kernels that the device cannot run]' '--measure[measure bandwidth and peak rates]' '--json[one JSON document]' ;;
         kernels) _arguments '--json[one JSON document]' ;;

@@ -13,7 +13,7 @@ warn() { printf 'warning: %s\n' "$1" >&2; }
 # points back. A folder name stands for every file in it; machine_parse.c stands where machine does
 # unless it has a place of its own. A new file of src/ takes its place here.
 layers='
-gemmux error glob
+gemmux error wildcard pages
 format code quantise tensor float
 problem
 driver

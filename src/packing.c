@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "kernel.h"
+#include "pages.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ gemmux_status gemmux_pack(const gemmux_packing *packing, const gemmux_tensor *w,
     if (bytes == 0)
         return GEMMUX_OK;
 
-    packed->data = aligned_alloc(64, (size_t)((bytes + 63) / 64 * 64));
+    packed->data = gemmux_pages_alloc((bytes + 63) / 64 * 64);
     if (!packed->data)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
                            "packing %s: out of memory for %" PRId64 " bytes", packing->name, bytes);

@@ -5,6 +5,7 @@
  * and selection starts again, so a broken library costs a rung, not the answer.
  */
 #include "error.h"
+#include "pages.h"
 #include "plan.h"
 #include "select.h"
 
@@ -186,7 +187,7 @@ static gemmux_status make_workspace(gemmux_plan *plan, gemmux_error *error)
     plan->workspace_bytes = (plan->workspace_bytes + plan->gather_bytes + 127) / 64 * 64;
     if (plan->resident)
         return gemmux_resident_workspace(plan->resident, plan->workspace_bytes, error);
-    plan->workspace = aligned_alloc(64, (size_t)plan->workspace_bytes);
+    plan->workspace = gemmux_pages_alloc(plan->workspace_bytes);
     if (!plan->workspace)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
                            "prepare: out of memory for a workspace of %" PRId64 " bytes",

@@ -6,7 +6,7 @@
  */
 #include "select.h"
 
-#include "glob.h"
+#include "wildcard.h"
 
 #include "error.h"
 #include "shares.h"

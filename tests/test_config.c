@@ -6,7 +6,7 @@
 #include "checkpoint_files.h"
 
 #include "checkpoint/pattern.h"
-#include "glob.h"
+#include "wildcard.h"
 
 typedef struct parsed {
     gemmux_arena arena;

@@ -384,6 +384,79 @@ static void test_extremes(void **state)
                 }
 }
 
+/* K = 1 and x = 1: y is w, rounded to y's format. Every kind of f32 number goes in, ties too. */
+static void check_rounding(fixture *f, const gemmux_kernel *kernel, gemmux_format_id y)
+{
+    enum { ROWS = 2, COLUMNS = 3001 };
+    gemmux_format f32 = gemmux_format_of(GEMMUX_F32);
+    product t;
+    int form;
+    product_make(f, &t, gemmux_problem_linear(ROWS, COLUMNS, 1, f32, f32, gemmux_format_of(y)),
+                 ONE_HOT);
+    uint32_t *w = (uint32_t *)(uintptr_t)t.w.tensor.codes;
+    for (int i = 0; i < COLUMNS; i++) {
+        w[i] = (uint32_t)(testing_random(&f->seed) >> 32);
+        w[i] &= i % 3 == 0 ? 0xffff8000u : i % 3 == 1 ? 0xfffff000u : ~0u;
+        if (i % 2) /* into f16's range */
+            w[i] = (w[i] & 0x807fffffu) | (uint32_t)(0x70 + i * 5 % 31 - 15) << 23;
+    }
+    if (run_once(f, kernel, &t, NULL, &form)) {
+        gemmux_code code = (gemmux_code)t.problem.y.element;
+        for (int64_t i = 0; i < ROWS * COLUMNS; i++) {
+            float value;
+            memcpy(&value, &w[i % COLUMNS], 4);
+            uint32_t want = gemmux_code_encode(code, (double)value);
+            uint32_t got =
+                gemmux_code_load(code, t.y_rows.data + i / COLUMNS * t.y_rows.stride, i % COLUMNS);
+            if (isnan(value) ? !isnan(gemmux_code_decode(code, got)) : got != want)
+                fail_msg("%s rounds %a to 0x%x in %s, not 0x%x", kernel->name, (double)value, got,
+                         gemmux_format_id_name(y), want);
+        }
+    }
+    product_free(&t);
+}
+
+/* The same with pairs of gate and up of ordinary size. */
+static void check_swiglu(fixture *f, const gemmux_kernel *kernel, float alpha, float limit)
+{
+    gemmux_format f32 = gemmux_format_of(GEMMUX_F32);
+    gemmux_problem problem = gemmux_problem_linear(3, 1998, 1, f32, f32, f32);
+    problem.epilogue = GEMMUX_EPILOGUE_SWIGLU;
+    problem.swiglu_alpha = alpha;
+    problem.swiglu_limit = limit;
+    product t;
+    int form;
+    product_make(f, &t, problem, ONE_HOT);
+    float *w = (float *)(uintptr_t)t.w.tensor.codes;
+    for (int64_t i = 0; i < problem.n; i++)
+        w[i] = testing_float(&f->seed) * (i < 1000 ? 9.0f : 120.0f);
+    if (run_once(f, kernel, &t, NULL, &form)) {
+        gemmux_verification result;
+        gemmux_error error;
+        if (gemmux_verify(&t.problem, kernel->forms[form].liberties, &t.w, &t.args, 0, &result,
+                          &error))
+            fail_msg("%s, swiglu: %s", kernel->name, error.text);
+    }
+    product_free(&t);
+}
+
+static void test_epilogue(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++) {
+        const gemmux_kernel *kernel = gemmux_builtin_kernels.kernels[i];
+        if (!runs_here(f, kernel))
+            continue;
+        check_swiglu(f, kernel, 0, 0);
+        check_swiglu(f, kernel, 0.7f, 50);
+        if (kernel->library != GEMMUX_LIB_NONE)
+            continue; /* theirs to round as they like, within the bound */
+        check_rounding(f, kernel, GEMMUX_F32);
+        check_rounding(f, kernel, GEMMUX_BF16);
+        check_rounding(f, kernel, GEMMUX_F16);
+    }
+}
+
 /* Every form of every kernel that can run here has run. */
 static void test_all_forms_ran(void **state)
 {
@@ -402,9 +475,9 @@ static void test_all_forms_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),        cmocka_unit_test(test_every_m),
-        cmocka_unit_test(test_moe),           cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_all_forms_ran),
+        cmocka_unit_test(test_linear),   cmocka_unit_test(test_every_m),
+        cmocka_unit_test(test_moe),      cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_epilogue), cmocka_unit_test(test_all_forms_ran),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -4,8 +4,8 @@
  */
 #include "testing.h"
 
-#include "glob.h"
 #include "select.h"
+#include "wildcard.h"
 
 enum { ROUNDS = 4000 };
 

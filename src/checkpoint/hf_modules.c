@@ -3,9 +3,9 @@
  * Which part of a quantisation config applies to one module. Separate from reading the config:
  * each method has its own rule for names.
  */
-#include "glob.h"
 #include "hf_config.h"
 #include "pattern.h"
+#include "wildcard.h"
 
 #include <string.h>
 

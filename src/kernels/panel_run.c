@@ -33,8 +33,8 @@ typedef struct job {
     char *x, *sums;
     float *x_scales; /* [x rows], INT8 */
     char *scratch;
-    int64_t items;
-    atomic_size_t next;
+    int64_t items, workers;
+    _Atomic int64_t next;
 } job;
 
 /* Where one worker keeps what it decodes. */
@@ -79,17 +79,24 @@ static bool needs_sums(const gemmux_panel_level *level, gemmux_format w)
            (level->x == GEMMUX_PANEL_BF16 && w.zero == GEMMUX_ZERO_MIN);
 }
 
-/* Decoded panels take a quarter of L2, so that x and c have room beside them. */
+/* Decoded panels take half of L2, so that x and c have room beside them. */
 static void block_k(const gemmux_panel_level *level, const gemmux_machine *machine, blocking *b)
 {
     int64_t l2 = machine->kind == GEMMUX_CPU && machine->l2_bytes ? machine->l2_bytes : 256 << 10;
     int64_t k_bytes = level->tile_strips * GEMMUX_STRIP * 4 / k_per_lane(level);
-    int64_t most = l2 / 8 / k_bytes / 128 * 128;
+    int64_t most = l2 / 2 / k_bytes / 128 * 128;
     most = most < 128 ? 128 : most > 4096 ? 4096 : most;
     b->segment = segment_of(&b->panel, most);
     b->segments = (b->panel.k + b->segment - 1) / b->segment;
     b->panel_k = most / b->segment * b->segment;
     b->stream_k = (b->panel_k > 2048 ? b->panel_k : 2048 / b->segment * b->segment);
+}
+
+/* Bytes from one decoded strip to the next. A power of two would put the same step of all strips in
+ * one set of the cache. */
+static int64_t strip_pitch(const gemmux_panel_level *level, const blocking *b)
+{
+    return GEMMUX_STRIP * b->panel_k * 4 / k_per_lane(level) + 5 * 64;
 }
 
 static bool block(const gemmux_panel_level *level, const gemmux_problem *problem,
@@ -100,7 +107,7 @@ static bool block(const gemmux_panel_level *level, const gemmux_problem *problem
     if (!gemmux_panel_describe(problem->w, count, problem->n, problem->k, &b->panel))
         return false;
     block_k(level, machine, b);
-    b->rows = 256;
+    b->rows = 512;
     bool gather = problem->epilogue & GEMMUX_EPILOGUE_GATHER;
     b->x_rows = problem->op == GEMMUX_MOE && !gather ? gemmux_problem_rows(problem) : problem->m;
     /* An odd number of lines, so that neighbouring rows do not meet in one set of the cache. */
@@ -109,7 +116,7 @@ static bool block(const gemmux_panel_level *level, const gemmux_problem *problem
     int64_t of_panel = (b->panel_k / b->segment) * level->tile_strips;
     int64_t of_stream = b->stream_k / b->segment;
     b->scratch_vectors = (of_panel > of_stream ? of_panel : of_stream) + level->tile_strips;
-    b->scratch_bytes = level->tile_strips * GEMMUX_STRIP * b->panel_k * 4 / k_per_lane(level) +
+    b->scratch_bytes = level->tile_strips * strip_pitch(level, b) +
                        b->rows * GEMMUX_TILE_COLUMNS * 4 + b->scratch_vectors * 64 * 3;
     b->slots = machine->kind == GEMMUX_CPU && machine->cores > 0 ? machine->cores : 1;
     int64_t x_bytes;
@@ -235,6 +242,7 @@ static gemmux_strip open_strip(const job *j, uint32_t flags, const uint8_t *stri
         .codes = strip + panel->codes_at + k * GEMMUX_STRIP * panel->code_bits / 8,
         .code = panel->format.element,
         .zero = panel->format.zero,
+        .scale = panel->format.scale,
         .k = length,
         .segment = panel->groups ? j->b->segment : length,
     };
@@ -328,69 +336,71 @@ static void finish_row(const job *j, const gemmux_group *group, int64_t i, int64
                      smaller(strips * GEMMUX_STRIP, panel->rows - first), factor, sums);
 }
 
-/* Few rows: one strip after the other, in the order of memory. */
+/* A pass may write all its rows, whatever their number. */
+enum { PASS_SUMS = GEMMUX_STREAM_ROWS * GEMMUX_STRIP };
+
+/* Rows [first, last) of a group times k [k, k + run->k) of one strip, added to out. */
+static void stream_pass(const job *j, const gemmux_group *group, int first, int last, int64_t k,
+                        const gemmux_strip *run, float *out)
+{
+    const blocking *b = j->b;
+    const void *x[GEMMUX_STREAM_ROWS], *sums[GEMMUX_STREAM_ROWS];
+    for (int i = 0; i < GEMMUX_STREAM_ROWS; i++) {
+        int64_t row = x_row_of(group, smaller(first + i, last - 1));
+        x[i] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
+        sums[i] = j->sums + row * b->sums_stride + k / b->segment * 4;
+    }
+    j->level->stream(run, last - first, x, sums, out);
+}
+
+/* Few rows: one strip after the other, in the order of memory; further passes over a part of a
+ * strip find it in the cache. */
 static void stream_item(const job *j, const gemmux_group *group, int64_t first, int64_t last,
                         const slot *s)
 {
     const blocking *b = j->b;
     uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, group->expert);
-    int rows = group->row_count;
+    int rows = group->row_count, most = j->level->pass_rows, passes = (rows + most - 1) / most;
     for (int64_t strip = first; strip < last; strip++) {
         const uint8_t *data = gemmux_panel_strip(&b->panel, j->call->w, group->expert, strip);
-        float out[GEMMUX_STREAM_ROWS * GEMMUX_STRIP] = {0};
-        const void *x[GEMMUX_STREAM_ROWS], *sums[GEMMUX_STREAM_ROWS];
+        memset(s->c, 0, (size_t)passes * PASS_SUMS * sizeof *s->c);
         for (int64_t k = 0; k < b->panel.k; k += b->stream_k) {
             int64_t length = smaller(b->stream_k, b->panel.k - k);
             gemmux_strip run = open_strip(j, flags, data, k, length, s, 0);
-            for (int i = 0; i < GEMMUX_STREAM_ROWS; i++) {
-                int64_t row = x_row_of(group, i < rows ? i : rows - 1);
-                x[i] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
-                sums[i] = j->sums + row * b->sums_stride + k / b->segment * 4;
-            }
-            j->level->stream(&run, rows, x, sums, out);
+            for (int pass = 0; pass < passes; pass++)
+                stream_pass(j, group, rows * pass / passes, rows * (pass + 1) / passes, k, &run,
+                            s->c + pass * PASS_SUMS);
         }
-        for (int i = 0; i < rows; i++)
-            finish_row(j, group, i, strip, 1, out + i * GEMMUX_STRIP);
+        for (int pass = 0, i = 0; pass < passes; pass++)
+            for (float *sums = s->c + pass * PASS_SUMS; i < rows * (pass + 1) / passes; i++) {
+                finish_row(j, group, i, strip, 1, sums);
+                sums += GEMMUX_STRIP;
+            }
     }
 }
 
-/* Rows [first, last) of a group times the segments of one decoded panel, added to c. */
+/* Rows [first, last) of a group times one decoded panel, added to c. */
 static void multiply_rows(const job *j, const gemmux_group *group, int64_t first, int64_t last,
-                          int64_t k, const gemmux_tile *panel_tile, const gemmux_strip *run,
-                          float *c)
+                          int64_t k, const gemmux_tile *panel_tile, float *c)
 {
     const blocking *b = j->b;
-    int64_t lane = k_per_lane(j->level), count = last - first;
+    int64_t count = last - first;
     int64_t blocks = (count + j->level->tile_rows - 1) / j->level->tile_rows;
     for (int64_t i = 0; i < blocks; i++) {
         int64_t top = count * i / blocks;
         gemmux_tile tile = *panel_tile;
         const void *x[GEMMUX_TILE_ROWS];
-        int32_t sums[GEMMUX_TILE_ROWS];
+        const char *sums[GEMMUX_TILE_ROWS];
         tile.rows = (int)(count * (i + 1) / blocks - top);
         tile.c = c + top * GEMMUX_TILE_COLUMNS;
         tile.x = x;
         tile.sums = sums;
-        for (int64_t part = 0; part < run->k; part += run->segment) {
-            int64_t index = part / run->segment;
-            for (int r = 0; r < tile.rows; r++) {
-                int64_t row = x_row_of(group, first + top + r);
-                x[r] = j->x + row * b->x_stride + (k + part) * 4 / lane;
-                if (b->sums_stride)
-                    memcpy(&sums[r], j->sums + row * b->sums_stride + ((k + part) / b->segment) * 4,
-                           4);
-            }
-            tile.first = k + part == 0;
-            tile.steps = smaller(run->segment, run->k - part) / lane;
-            tile.w = panel_tile->w + part / lane * GEMMUX_STRIP * 4;
-            if (run->scales)
-                tile.scales = run->scales + index * GEMMUX_STRIP;
-            if (run->points)
-                tile.points = (const int32_t *)run->points + index * GEMMUX_STRIP;
-            if (run->mins)
-                tile.mins = run->mins + index * GEMMUX_STRIP;
-            j->level->multiply(&tile);
+        for (int r = 0; r < tile.rows; r++) {
+            int64_t row = x_row_of(group, first + top + r);
+            x[r] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
+            sums[r] = j->sums + row * b->sums_stride + k / b->segment * 4;
         }
+        j->level->multiply(&tile);
     }
 }
 
@@ -410,7 +420,7 @@ static void panel_item(const job *j, const gemmux_group *group, int64_t strip, i
         gemmux_tile tile = {
             .strips = (int)strips,
             .w = s->panel,
-            .w_stride = b->panel_k * GEMMUX_STRIP * 4 / lane,
+            .w_stride = strip_pitch(j->level, b),
             .stride = vectors * GEMMUX_STRIP,
         };
         gemmux_strip run = {0};
@@ -427,13 +437,17 @@ static void panel_item(const job *j, const gemmux_group *group, int64_t strip, i
             tile.w = data + b->panel.codes_at + k * GEMMUX_STRIP * 4 / lane;
             tile.w_stride = b->panel.strip_bytes;
         }
-        if (j->level->x != GEMMUX_PANEL_INT8)
-            run.points = NULL; /* decode has applied them */
-        if (fold) {
-            run.scales = run.mins = NULL;
-            run.segment = length;
+        tile.first = k == 0;
+        tile.steps = length / lane;
+        tile.segment = tile.steps;
+        if (!fold && run.scales) {
+            tile.segment = run.segment / lane;
+            tile.scales = run.scales;
+            tile.mins = run.mins;
         }
-        multiply_rows(j, group, first, last, k, &tile, &run, s->c);
+        if (j->level->x == GEMMUX_PANEL_INT8) /* elsewhere decode has applied them */
+            tile.points = run.points;
+        multiply_rows(j, group, first, last, k, &tile, s->c);
     }
     for (int64_t i = first; i < last; i++)
         finish_row(j, group, i, strip, strips, s->c + (i - first) * GEMMUX_TILE_COLUMNS);
@@ -451,11 +465,10 @@ static cut cut_group(const job *j, const gemmux_group *group)
 {
     const blocking *b = j->b;
     uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, group->expert);
-    cut c = {.stream = group->row_count <= j->level->stream_rows && !is_plain(j, flags)};
+    int most = is_dense(j) ? j->level->stream_dense : j->level->stream_rows;
+    cut c = {.stream = group->row_count <= most && !is_plain(j, flags)};
     if (c.stream) {
-        /* Long enough to keep the prefetchers busy, short enough to share out evenly. */
-        int64_t fair = b->panel.strips / (b->slots * 8) + 1;
-        c.strips = smaller((128 << 10) / (b->panel.strip_bytes + 1) + 1, fair);
+        c.strips = 1;
         c.rows = group->row_count;
     } else {
         c.strips = j->level->tile_strips;
@@ -470,25 +483,56 @@ static cut cut_group(const job *j, const gemmux_group *group)
     return c;
 }
 
-static void run_item(const job *j, int64_t item, const slot *s)
+static int64_t items_of(const cut *c)
 {
-    for (int g = 0; g < j->call->group_count; g++) {
+    return c->across * c->down;
+}
+
+/* Items [first, last) of one group. */
+static void run_group(const job *j, const gemmux_group *group, const cut *c, int64_t first,
+                      int64_t last, const slot *s)
+{
+    if (c->stream) {
+        stream_item(j, group, first, last, s);
+        return;
+    }
+    for (int64_t item = first; item < last; item++) {
+        int64_t strip = item / c->down * c->strips, row = item % c->down * c->rows;
+        panel_item(j, group, strip, smaller(c->strips, j->b->panel.strips - strip), row,
+                   smaller(row + c->rows, group->row_count), s);
+    }
+}
+
+/* Items [first, last) of all groups' items, counted through. */
+static void run_items(const job *j, int64_t first, int64_t last, const slot *s)
+{
+    for (int g = 0; g < j->call->group_count && last > 0; g++) {
         const gemmux_group *group = &j->call->groups[g];
         if (group->row_count <= 0)
             continue;
         cut c = cut_group(j, group);
-        if (item >= c.across * c.down) {
-            item -= c.across * c.down;
-            continue;
-        }
-        int64_t strip = item / c.down * c.strips, row = item % c.down * c.rows;
-        int64_t strips = smaller(c.strips, j->b->panel.strips - strip);
-        if (c.stream)
-            stream_item(j, group, strip, strip + strips, s);
-        else
-            panel_item(j, group, strip, strips, row, smaller(row + c.rows, group->row_count), s);
-        return;
+        int64_t count = items_of(&c), from = first > 0 ? first : 0, to = smaller(last, count);
+        if (from < to)
+            run_group(j, group, &c, from, to, s);
+        first -= count;
+        last -= count;
     }
+}
+
+/* Takes the next run of items: long ones first, which keep to the order of memory, then ever
+ * shorter ones, so that workers finish together although some are slower. False: none is left. */
+static bool take_items(job *j, int64_t *first, int64_t *last)
+{
+    int64_t at = atomic_load_explicit(&j->next, memory_order_relaxed);
+    do {
+        if (at >= j->items)
+            return false;
+        int64_t share = (j->items - at) / (2 * j->workers);
+        *first = at;
+        *last = at + (j->workers == 1 ? j->items : share > 1 ? share : 1);
+    } while (!atomic_compare_exchange_weak_explicit(&j->next, &at, *last, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
 }
 
 static void work(void *context, size_t worker)
@@ -497,15 +541,14 @@ static void work(void *context, size_t worker)
     const blocking *b = j->b;
     char *at = j->scratch + (int64_t)worker * b->scratch_bytes;
     slot s = {.panel = (uint8_t *)at};
-    at += j->level->tile_strips * GEMMUX_STRIP * b->panel_k * 4 / k_per_lane(j->level);
+    at += j->level->tile_strips * strip_pitch(j->level, b);
     s.c = (float *)(void *)at;
     s.scales = s.c + b->rows * GEMMUX_TILE_COLUMNS;
     s.mins = s.scales + b->scratch_vectors * GEMMUX_STRIP;
     s.points = (int32_t *)(void *)(s.mins + b->scratch_vectors * GEMMUX_STRIP);
-    int64_t item;
-    while ((item = (int64_t)atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) <
-           j->items)
-        run_item(j, item, &s);
+    int64_t first, last;
+    while (take_items(j, &first, &last))
+        run_items(j, first, last, &s);
 }
 
 gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_call *call,
@@ -527,9 +570,10 @@ gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_cal
     for (int g = 0; g < call->group_count; g++)
         if (call->groups[g].row_count > 0) {
             cut c = cut_group(&j, &call->groups[g]);
-            j.items += c.across * c.down;
+            j.items += items_of(&c);
         }
     widen_x(&j);
-    gemmux_parallel(call->threads, work, &j, (size_t)smaller(b->slots, j.items));
+    j.workers = smaller(b->slots, gemmux_threads_count(call->threads));
+    gemmux_parallel(call->threads, work, &j, (size_t)smaller(j.workers, j.items));
     return GEMMUX_OK;
 }

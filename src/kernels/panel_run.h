@@ -21,7 +21,7 @@ typedef enum gemmux_panel_x {
 } gemmux_panel_x;
 
 enum {
-    GEMMUX_STREAM_ROWS = 8, /* most rows a level may stream */
+    GEMMUX_STREAM_ROWS = 8, /* most rows of a pass of any level */
     GEMMUX_TILE_STRIPS = 4, /* most strips a level may multiply at once */
     GEMMUX_TILE_ROWS = 16,  /* most rows likewise */
     GEMMUX_TILE_COLUMNS = GEMMUX_TILE_STRIPS * GEMMUX_STRIP
@@ -33,33 +33,39 @@ typedef struct gemmux_strip {
     const uint8_t *codes; /* of its first k */
     uint8_t code;         /* gemmux_code */
     uint8_t zero;         /* gemmux_zero */
+    uint8_t scale;        /* gemmux_code of the scales as stored */
     int64_t k, segment;
     const float *scales; /* [segments][16]; NULL: none to apply */
     const void *points;  /* [segments][16] 32-bit each: what level->points made; NULL: none */
     const float *mins;   /* [segments][16]; NULL: none */
 } gemmux_strip;
 
-/* Rows of x times strips of a panel over one segment; c = or += scales * products. */
+/* Rows of x times strips of a panel; c = or += the sum over segments of scales * products. Strips
+ * are `stride` numbers apart in scales, points and mins, segments are GEMMUX_STRIP. */
 typedef struct gemmux_tile {
     int rows, strips;
     bool first;            /* c is not yet meaningful */
     int64_t steps;         /* lanes along k */
+    int64_t segment;       /* of them in a segment; F32: all, as scales are always folded */
     const void *const *x;  /* [rows] */
     const uint8_t *w;      /* decoded, or packed where that is the same */
     int64_t w_stride;      /* bytes between strips */
-    const float *scales;   /* [strips][16], NULL: 1 */
-    const int32_t *points; /* INT8 only: subtract points * sums; [strips][16] */
+    const float *scales;   /* NULL: 1 */
+    const int32_t *points; /* INT8 only: subtract points * sums */
     const float *mins;     /* add mins * sums; NULL: none */
-    int64_t stride;        /* numbers between strips in scales, points, mins */
-    const void *sums;      /* [rows] sum of x over the segment: f32 (BF16) or i32 (INT8) */
-    float *c;              /* [rows][GEMMUX_TILE_COLUMNS] */
+    int64_t stride;
+    const char *const *sums; /* [rows] sums of x over each segment: f32 (BF16) or i32 (INT8) */
+    float *c;                /* [rows][GEMMUX_TILE_COLUMNS] */
 } gemmux_tile;
 
 typedef struct gemmux_panel_level {
-    uint8_t x;        /* gemmux_panel_x */
-    int8_t tile_rows; /* rows and strips that fill the registers */
+    uint8_t x;     /* gemmux_panel_x */
+    int tile_rows; /* rows and strips that fill the registers */
     int tile_strips;
-    int8_t stream_rows; /* up to this many rows stream */
+    int pass_rows; /* most rows that `stream` takes at once */
+    /* Up to this many rows of x stream, in as many passes as it takes: more where panels would
+     * have to be decoded. */
+    int stream_dense, stream_rows;
     /* One row of x (f32, f16, bf16; INT8: int8) of k elements into the level's form. */
     void (*widen)(gemmux_code code, const void *from, int64_t k, void *to);
     /* Sums of x over each segment of `segment` k; NULL where the level never needs them. */

@@ -20,10 +20,22 @@
 
 #    define LEVEL_X GEMMUX_PANEL_F32
 
-GEMMUX_INLINE __m512i accumulate(__m512i sum, __m512i w, __m512i x)
+typedef __m512 lane_sum;
+
+GEMMUX_INLINE lane_sum zero_sum(void)
 {
-    return _mm512_castps_si512(
-        _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), _mm512_castsi512_ps(sum)));
+    return _mm512_setzero_ps();
+}
+
+GEMMUX_INLINE __m512 settle_sum(lane_sum sum, __m512i points, __m512i x_sum)
+{
+    (void)points, (void)x_sum;
+    return sum;
+}
+
+GEMMUX_INLINE lane_sum accumulate(lane_sum sum, __m512i w, __m512i x)
+{
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum);
 }
 
 #    include "x86_avx512.h"
@@ -118,6 +130,8 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
             for (int step = 0; step < steps; step++) {
                 const int p = step % per_lane;
                 const int element = step / per_lane * per_lane + gemmux_lane_element(per_lane, p);
+                if (p == 0) /* a lane of f16 is a line too */
+                    fetch_ahead(s->codes + (k + step) / per_lane * 64);
                 __m512 w = decode_at(s, code, zero, table, (k + step) / per_lane, p, segment);
                 GEMMUX_UNROLL
                 for (int r = 0; r < rows; r++) {
@@ -190,6 +204,8 @@ GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int
         for (int64_t lane = k / per_lane; lane < last / per_lane; lane++) {
             GEMMUX_UNROLL
             for (int p = 0; p < per_lane; p++) {
+                if (p == 0)
+                    fetch_ahead(s->codes + lane * 64);
                 __m512 value = decode_at(s, code, zero, table, lane, p, segment);
                 int64_t at = lane * per_lane + gemmux_lane_element(per_lane, p);
                 _mm512_storeu_ps(to + at * 16, _mm512_mul_ps(value, scale));
@@ -216,7 +232,9 @@ static const gemmux_panel_level level = {
     .x = LEVEL_X,
     .tile_rows = TILE_ROWS,
     .tile_strips = TILE_STRIPS,
-    .stream_rows = GEMMUX_STREAM_ROWS,
+    .pass_rows = GEMMUX_STREAM_ROWS,
+    .stream_dense = 8,
+    .stream_rows = 24,
     .widen = widen_to_f32,
     .scales = read_scales,
     .points = points,

@@ -3,11 +3,14 @@
  * What the AVX-512 levels share: reading scales and x, the tile, and the finish of rows. Included
  * by a level's file after it has opened its instruction set and defined
  *
- *     LEVEL_X                  its gemmux_panel_x
- *     accumulate(sum, w, x)    sixteen lanes of w times one of x, repeated, added to sum
+ *     LEVEL_X                      its gemmux_panel_x
+ *     lane_sum                     sixteen sums: __m512, or __m512i with INT8
+ *     zero_sum()
+ *     accumulate(sum, w, x)        sixteen lanes of w times one of x, repeated, added to sum
+ *     settle_sum(sum, points, s)   as f32; INT8: less points times the sum of x
  *
- * so that the tile is written once for f32, bf16 and int8 lanes: sums are f32 or, with INT8, i32
- * bits in an integer register.
+ * so that the tile is written once for f32, bf16 and int8 lanes. (Sums keep the type that the
+ * instruction has: gcc 12 copies registers back and forth between two views of one.)
  */
 #ifndef GEMMUX_X86_AVX512_H
 #define GEMMUX_X86_AVX512_H
@@ -20,7 +23,15 @@
 enum {
     TILE_ROWS = 6,
     TILE_STRIPS = 4,
+    AHEAD = 8192, /* bytes from what is read to what is fetched: loops that decode are too dense
+                     for the processor's own prefetcher to run ahead by itself */
 };
+
+/* Every line of a strip that streams is fetched so, scales too: a gap costs a whole latency. */
+GEMMUX_INLINE void fetch_ahead(const uint8_t *read)
+{
+    _mm_prefetch((const char *)read + AHEAD, _MM_HINT_T0);
+}
 
 GEMMUX_INLINE __m512i load512(const void *from)
 {
@@ -68,10 +79,13 @@ static void widen_to_f32(gemmux_code code, const void *from, int64_t k, void *to
 static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, float *to)
 {
     if (code != GEMMUX_CODE_UE8M0 && code != GEMMUX_CODE_UE4M3) {
+        for (int64_t i = 0; i < count * (code == GEMMUX_CODE_F32 ? 4 : 2); i += 64)
+            fetch_ahead(from + i);
         widen_to_f32(code, from, count, to);
         return;
     }
     for (int64_t i = 0; i < count; i += 16) {
+        fetch_ahead(from + i);
         __m512i b =
             _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from + i)));
         __m512 value;
@@ -89,27 +103,22 @@ static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, fl
  */
 
 /* c = or += scales * (sums - points * sums of x) + mins * sums of x */
-GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, int strip, __m512i sum)
+GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, int strip, int64_t segment, lane_sum sum)
 {
     float *c = tile->c + r * GEMMUX_TILE_COLUMNS + strip * GEMMUX_STRIP;
-    int64_t at = strip * tile->stride;
-    __m512 value = _mm512_castsi512_ps(sum);
-    if (LEVEL_X == GEMMUX_PANEL_INT8) {
-        __m512i x_sum = repeat_lane((const char *)tile->sums + r * 4);
-        __m512i points = load512(tile->points + at);
-        sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum));
-        value = _mm512_cvtepi32_ps(sum);
-    }
-    __m512 old = tile->first ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
+    int64_t at = strip * tile->stride + segment * GEMMUX_STRIP;
+    const bool integer = LEVEL_X == GEMMUX_PANEL_INT8;
+    const bool summed = integer || (LEVEL_X == GEMMUX_PANEL_BF16 && tile->mins);
+    __m512i x_sum = summed ? repeat_lane(tile->sums[r] + segment * 4) : _mm512_setzero_si512();
+    __m512 value = settle_sum(sum, integer ? load512(tile->points + at) : x_sum, x_sum);
+    __m512 old = tile->first && segment == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
     if (LEVEL_X != GEMMUX_PANEL_F32 && tile->scales)
         old = _mm512_fmadd_ps(value, _mm512_loadu_ps(tile->scales + at), old);
     else
         old = _mm512_add_ps(value, old);
     if (LEVEL_X != GEMMUX_PANEL_F32 && tile->mins) {
-        __m512 x_sum = LEVEL_X == GEMMUX_PANEL_INT8
-                           ? _mm512_cvtepi32_ps(repeat_lane((const char *)tile->sums + r * 4))
-                           : _mm512_castsi512_ps(repeat_lane((const char *)tile->sums + r * 4));
-        old = _mm512_fmadd_ps(x_sum, _mm512_loadu_ps(tile->mins + at), old);
+        __m512 of_x = integer ? _mm512_cvtepi32_ps(x_sum) : _mm512_castsi512_ps(x_sum);
+        old = _mm512_fmadd_ps(of_x, _mm512_loadu_ps(tile->mins + at), old);
     }
     _mm512_storeu_ps(c, old);
 }
@@ -118,35 +127,41 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
 {
     const char *x[TILE_ROWS];
     const uint8_t *w[TILE_STRIPS];
-    __m512i sums[TILE_ROWS][TILE_STRIPS];
     GEMMUX_UNROLL
-    for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < rows; r++)
         x[r] = tile->x[r];
-        GEMMUX_UNROLL
-        for (int i = 0; i < strips; i++)
-            sums[r][i] = _mm512_setzero_si512();
-    }
     GEMMUX_UNROLL
     for (int i = 0; i < strips; i++)
         w[i] = tile->w + i * tile->w_stride;
-    for (int64_t step = 0; step < tile->steps; step++) {
-        __m512i lanes[TILE_STRIPS];
-        GEMMUX_UNROLL
-        for (int i = 0; i < strips; i++)
-            lanes[i] = load512(w[i] + step * 64);
+    int64_t segment = 0;
+    for (int64_t step = 0; step < tile->steps; segment++) {
+        lane_sum sums[TILE_ROWS][TILE_STRIPS];
         GEMMUX_UNROLL
         for (int r = 0; r < rows; r++) {
-            __m512i xr = repeat_lane(x[r] + step * 4);
             GEMMUX_UNROLL
             for (int i = 0; i < strips; i++)
-                sums[r][i] = accumulate(sums[r][i], lanes[i], xr);
+                sums[r][i] = zero_sum();
         }
-    }
-    GEMMUX_UNROLL
-    for (int r = 0; r < rows; r++) {
+        int64_t end = step + tile->segment < tile->steps ? step + tile->segment : tile->steps;
+        for (; step < end; step++) {
+            __m512i lanes[TILE_STRIPS];
+            GEMMUX_UNROLL
+            for (int i = 0; i < strips; i++)
+                lanes[i] = load512(w[i] + step * 64);
+            GEMMUX_UNROLL
+            for (int r = 0; r < rows; r++) {
+                __m512i xr = repeat_lane(x[r] + step * 4);
+                GEMMUX_UNROLL
+                for (int i = 0; i < strips; i++)
+                    sums[r][i] = accumulate(sums[r][i], lanes[i], xr);
+            }
+        }
         GEMMUX_UNROLL
-        for (int i = 0; i < strips; i++)
-            settle(tile, r, i, sums[r][i]);
+        for (int r = 0; r < rows; r++) {
+            GEMMUX_UNROLL
+            for (int i = 0; i < strips; i++)
+                settle(tile, r, i, segment, sums[r][i]);
+        }
     }
 }
 

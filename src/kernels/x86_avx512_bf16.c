@@ -22,10 +22,22 @@
 
 #    define LEVEL_X GEMMUX_PANEL_BF16
 
-GEMMUX_INLINE __m512i accumulate(__m512i sum, __m512i w, __m512i x)
+typedef __m512 lane_sum;
+
+GEMMUX_INLINE lane_sum zero_sum(void)
 {
-    return _mm512_castps_si512(
-        _mm512_dpbf16_ps(_mm512_castsi512_ps(sum), (__m512bh)w, (__m512bh)x));
+    return _mm512_setzero_ps();
+}
+
+GEMMUX_INLINE __m512 settle_sum(lane_sum sum, __m512i points, __m512i x_sum)
+{
+    (void)points, (void)x_sum;
+    return sum;
+}
+
+GEMMUX_INLINE lane_sum accumulate(lane_sum sum, __m512i w, __m512i x)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
 }
 
 #    include "x86_avx512.h"
@@ -40,37 +52,56 @@ typedef struct tables {
     __m512i subnormals; /* E4M3, E5M2: values of codes with exponent 0 */
 } tables;
 
-GEMMUX_INLINE __m512i as_bf16(const float *values)
-{
-    __m256i low = _mm512_cvtepi32_epi16(_mm512_srli_epi32(load512(values), 16));
-    __m256i high = _mm512_cvtepi32_epi16(_mm512_srli_epi32(load512(values + 16), 16));
-    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
+/* e2m1 */
+static const uint16_t e2m1_values[32] = {
+    0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80,
+    0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0, 0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040,
+    0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0};
+/* code - 8 */
+static const uint16_t int4_values[32] = {
+    0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040, 0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000,
+    0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040,
+    0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0};
+/* code, for int4 with a minimum */
+static const uint16_t counts_values[32] = {
+    0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120,
+    0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0,
+    0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170};
+/* -16 .. 15 by their low five bits, for code - zero */
+static const uint16_t differences_values[32] = {
+    0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120,
+    0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0xc180, 0xc170, 0xc160, 0xc150, 0xc140, 0xc130,
+    0xc120, 0xc110, 0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040, 0xc000, 0xbf80};
+/* rounded to bf16: the descriptor says so */
+static const uint16_t nf4_values[32] = {
+    0xbf80, 0xbf32, 0xbf06, 0xbeca, 0xbe92, 0xbe3d, 0xbdba, 0x0000, 0x3da3, 0x3e25, 0x3e7c,
+    0x3ead, 0x3ee2, 0x3f10, 0x3f39, 0x3f80, 0xbf80, 0xbf32, 0xbf06, 0xbeca, 0xbe92, 0xbe3d,
+    0xbdba, 0x0000, 0x3da3, 0x3e25, 0x3e7c, 0x3ead, 0x3ee2, 0x3f10, 0x3f39, 0x3f80};
+/* codes with exponent 0 */
+static const uint16_t e4m3_small_values[32] = {0x0000, 0x3b00, 0x3b80, 0x3bc0,
+                                               0x3c00, 0x3c20, 0x3c40, 0x3c60};
+/* likewise */
+static const uint16_t e5m2_small_values[32] = {0x0000, 0x3780, 0x3800, 0x3840,
+                                               0x0000, 0x3780, 0x3800, 0x3840};
 
 GEMMUX_INLINE tables open_tables(const int code, const int zero)
 {
-    static const float e2m1[16] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
-                                   -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
-    float values[32] = {0};
-    tables t = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    if (code == GEMMUX_CODE_E4M3 || code == GEMMUX_CODE_E5M2) {
-        for (int i = 0; i < 8; i++)
-            values[i] = code == GEMMUX_CODE_E4M3 ? (float)i * 0x1p-9f : (float)(i % 4) * 0x1p-16f;
-        t.subnormals = as_bf16(values);
-        return t;
+    const __m512i none = _mm512_setzero_si512();
+    switch (code) {
+    case GEMMUX_CODE_E4M3:
+        return (tables){none, load512(e4m3_small_values)};
+    case GEMMUX_CODE_E5M2:
+        return (tables){none, load512(e5m2_small_values)};
+    case GEMMUX_CODE_E2M1:
+        return (tables){load512(e2m1_values), none};
+    case GEMMUX_CODE_NF4:
+        return (tables){load512(nf4_values), none};
+    default:
+        return (tables){load512(zero == GEMMUX_ZERO_NONE    ? int4_values
+                                : zero == GEMMUX_ZERO_POINT ? differences_values
+                                                            : counts_values),
+                        none};
     }
-    for (int i = 0; i < 32; i++) {
-        if (code == GEMMUX_CODE_E2M1)
-            values[i] = e2m1[i % 16];
-        else if (code == GEMMUX_CODE_NF4) /* rounded here, once: the descriptor says so */
-            values[i] = gemmux_f32_from_bf16(gemmux_bf16_from_f32(gemmux_nf4_codebook()[i % 16]));
-        else if (zero == GEMMUX_ZERO_POINT)
-            values[i] = (float)(i < 16 ? i : i - 32);
-        else
-            values[i] = (float)(i % 16 - (zero == GEMMUX_ZERO_NONE ? 8 : 0));
-    }
-    t.codes = as_bf16(values);
-    return t;
 }
 
 /* e4m3 (mantissa 3, bias 7) and e5m2 (2, 15) in the high byte of each word, low bits cleared. */
@@ -117,6 +148,12 @@ GEMMUX_INLINE __m512i decode_pair(const int code, const int zero, const tables *
     }
 }
 
+GEMMUX_INLINE int lane_pairs(const int code)
+{
+    const int codes = gemmux_lane_codes(code);
+    return codes > 2 ? codes / 2 : 1;
+}
+
 GEMMUX_INLINE int pair_element(const int pairs, const int q)
 {
     return pairs == 4 ? (q & 1) << 2 | (q & 2) : q * 2;
@@ -125,14 +162,41 @@ GEMMUX_INLINE int pair_element(const int pairs, const int q)
 /* ----------------------------------------------------------------------------------- streaming --
  */
 
-enum { STREAM_CHAINS = 4 };
+enum {
+    STREAM_CHAINS = 8,
+    STREAM_K = 16, /* k of one block; every segment is a multiple */
+};
 
-/* `chains` sums a row, so that the latency of one product is filled with others. */
-GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int zero,
-                               const int rows, const int chains, const void *const *from,
-                               const void *const *sums_of_x, float *out)
+/* Adds STREAM_K k to `chains` sums a row, so that the latency of one product is filled with
+ * others. x and codes stand at the block's first k. */
+GEMMUX_INLINE void stream_block(const int code, const int zero, const int rows, const int chains,
+                                const tables *t, __m512i points, const uint8_t *codes,
+                                const char *const *x, int64_t k, lane_sum *sums)
 {
-    const int pairs = gemmux_lane_codes(code) / 2, lanes = pairs == 4 ? 1 : 4 / pairs;
+    const int pairs = lane_pairs(code);
+    GEMMUX_UNROLL
+    for (int lane = 0; lane < STREAM_K / 2 / pairs; lane++) {
+        __m512i v = load512(codes + lane * 64);
+        __asm__("" : "+v"(v)); /* loaded once, not with each shift */
+        fetch_ahead(codes + lane * 64);
+        GEMMUX_UNROLL
+        for (int q = 0; q < pairs; q++) {
+            __m512i w = decode_pair(code, zero, t, v, q, points);
+            const int element = lane * pairs * 2 + pair_element(pairs, q);
+            const int chain = (lane * pairs + q) % chains;
+            GEMMUX_UNROLL
+            for (int r = 0; r < rows; r++)
+                sums[r * chains + chain] =
+                    accumulate(sums[r * chains + chain], w, repeat_lane(x[r] + (k + element) * 2));
+        }
+    }
+}
+
+/* `fixed`: all segments have so many k; 0: any number. */
+GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int zero,
+                               const int fixed, const int rows, const int chains,
+                               const void *const *from, const void *const *sums_of_x, float *out)
+{
     const tables t = open_tables(code, zero);
     const char *x[GEMMUX_STREAM_ROWS];
     __m512 totals[GEMMUX_STREAM_ROWS];
@@ -141,37 +205,36 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         x[r] = from[r];
         totals[r] = _mm512_loadu_ps(out + r * 16);
     }
+    const int block_bytes = STREAM_K / gemmux_lane_codes(code) * 64;
     const uint8_t *codes = s->codes;
     int64_t segment = 0;
     for (int64_t k = 0; k < s->k; segment++) {
-        int64_t last = k + s->segment < s->k ? k + s->segment : s->k;
         __m512i points = zero == GEMMUX_ZERO_POINT
                              ? load512((const int32_t *)s->points + segment * 16)
                              : _mm512_setzero_si512();
-        __m512i sums[GEMMUX_STREAM_ROWS * STREAM_CHAINS];
+        lane_sum sums[GEMMUX_STREAM_ROWS * STREAM_CHAINS];
         GEMMUX_UNROLL
         for (int i = 0; i < rows * chains; i++)
-            sums[i] = _mm512_setzero_si512();
-        for (; k < last; k += lanes * pairs * 2, codes += lanes * 64) {
+            sums[i] = zero_sum();
+        if (fixed) {
             GEMMUX_UNROLL
-            for (int step = 0; step < lanes * pairs; step++) {
-                const int lane = step / pairs, q = step % pairs;
-                __m512i w = decode_pair(code, zero, &t, load512(codes + lane * 64), q, points);
-                const int element = lane * pairs * 2 + pair_element(pairs, q);
-                GEMMUX_UNROLL
-                for (int r = 0; r < rows; r++) {
-                    const int i = r * chains + step % chains;
-                    sums[i] = accumulate(sums[i], w, repeat_lane(x[r] + (k + element) * 2));
-                }
-            }
+            for (int part = 0; part < fixed / STREAM_K; part++)
+                stream_block(code, zero, rows, chains, &t, points, codes + part * block_bytes, x,
+                             k + part * STREAM_K, sums);
+            k += fixed;
+            codes += fixed / STREAM_K * block_bytes;
+        } else {
+            int64_t last = k + s->segment < s->k ? k + s->segment : s->k;
+            for (; k < last; k += STREAM_K, codes += block_bytes)
+                stream_block(code, zero, rows, chains, &t, points, codes, x, k, sums);
         }
         __m512 scale = s->scales ? _mm512_loadu_ps(s->scales + segment * 16) : _mm512_set1_ps(1);
         GEMMUX_UNROLL
         for (int r = 0; r < rows; r++) {
-            __m512 sum = _mm512_castsi512_ps(sums[r * chains]);
+            __m512 sum = sums[r * chains];
             GEMMUX_UNROLL
             for (int i = 1; i < chains; i++)
-                sum = _mm512_add_ps(sum, _mm512_castsi512_ps(sums[r * chains + i]));
+                sum = _mm512_add_ps(sum, sums[r * chains + i]);
             totals[r] = _mm512_fmadd_ps(sum, scale, totals[r]);
             if (zero == GEMMUX_ZERO_MIN) {
                 __m512i x_sum = repeat_lane((const char *)sums_of_x[r] + segment * 4);
@@ -185,29 +248,41 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         _mm512_storeu_ps(out + r * 16, totals[r]);
 }
 
-GEMMUX_INLINE void stream_rows(const gemmux_strip *s, const int code, const int zero, int rows,
-                               const void *const *x, const void *const *sums, float *out)
+GEMMUX_INLINE void stream_fixed(const gemmux_strip *s, const int code, const int zero,
+                                const int fixed, int rows, const void *const *x,
+                                const void *const *sums, float *out)
 {
     switch (rows) {
     case 1:
-        stream_some(s, code, zero, 1, 4, x, sums, out);
+        stream_some(s, code, zero, fixed, 1, fixed ? 4 : 8, x, sums, out);
         break;
     case 2:
-        stream_some(s, code, zero, 2, 4, x, sums, out);
+        stream_some(s, code, zero, fixed, 2, 4, x, sums, out);
         break;
     case 3:
-        stream_some(s, code, zero, 3, 2, x, sums, out);
+        stream_some(s, code, zero, fixed, 3, 4, x, sums, out);
         break;
     case 4:
-        stream_some(s, code, zero, 4, 2, x, sums, out);
+        stream_some(s, code, zero, fixed, 4, 4, x, sums, out);
         break;
     case 5:
     case 6:
-        stream_some(s, code, zero, 6, 1, x, sums, out);
+        stream_some(s, code, zero, fixed, 6, 2, x, sums, out);
         break;
     default:
-        stream_some(s, code, zero, 8, 1, x, sums, out);
+        stream_some(s, code, zero, fixed, 8, 2, x, sums, out);
     }
+}
+
+GEMMUX_INLINE void stream_rows(const gemmux_strip *s, const int code, const int zero, int rows,
+                               const void *const *x, const void *const *sums, float *out)
+{
+    if (code == GEMMUX_CODE_E2M1 && s->segment == 32 && s->k % 32 == 0)
+        stream_fixed(s, code, zero, 32, rows, x, sums, out);
+    else if (code == GEMMUX_CODE_E2M1)
+        stream_fixed(s, code, zero, 16, rows, x, sums, out);
+    else
+        stream_fixed(s, code, zero, 0, rows, x, sums, out);
 }
 
 static void stream(const gemmux_strip *s, int rows, const void *const *x, const void *const *sums,
@@ -223,18 +298,34 @@ static void stream(const gemmux_strip *s, int rows, const void *const *x, const 
 /* -------------------------------------------------------------------------------------- panels --
  */
 
-/* Both words of each lane times an f32, where the product is exact in bf16. */
-GEMMUX_INLINE __m512i fold_scale(__m512i pairs, __m512 scale)
+/* Both words of each lane times an f32, where the product is exact in bf16. `power`: the scale is
+ * a power of two, and the product a normal number or zero, so that adding exponents will do. */
+GEMMUX_INLINE __m512i fold_scale(const bool power, __m512i pairs, __m512 scale, __m512i exponents)
 {
+    if (power) {
+        __mmask32 some = _mm512_test_epi16_mask(pairs, _mm512_set1_epi16(INT16_MAX));
+        return _mm512_mask_add_epi16(pairs, some, pairs, exponents);
+    }
     __m512i low = _mm512_castps_si512(_mm512_mul_ps(low_halves(pairs), scale));
     __m512i high = _mm512_castps_si512(_mm512_mul_ps(high_halves(pairs), scale));
     return _mm512_or_si512(_mm512_srli_epi32(low, 16), high);
 }
 
-GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int zero, bool fold,
-                                char *to)
+enum { PLAIN, TIMES_SCALE, TIMES_POWER };
+
+/* log2 of powers of two, where bf16 has its exponent, in both words. */
+GEMMUX_INLINE __m512i exponents_of(__m512 scale)
 {
-    const int pairs = gemmux_lane_codes(code) / 2;
+    __m512i word = _mm512_sub_epi32(_mm512_srli_epi32(_mm512_castps_si512(scale), 16),
+                                    _mm512_set1_epi32(127 << 7));
+    return _mm512_or_si512(_mm512_slli_epi32(word, 16),
+                           _mm512_and_si512(word, _mm512_set1_epi32(0xffff)));
+}
+
+GEMMUX_INLINE void decode_codes(const gemmux_strip *s, const int code, const int zero,
+                                const int fold, char *to)
+{
+    const int pairs = lane_pairs(code);
     const tables t = open_tables(code, zero);
     const uint8_t *codes = s->codes;
     int64_t segment = 0;
@@ -244,17 +335,30 @@ GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int
                              ? load512((const int32_t *)s->points + segment * 16)
                              : _mm512_setzero_si512();
         __m512 scale = fold ? _mm512_loadu_ps(s->scales + segment * 16) : _mm512_set1_ps(1);
+        __m512i exponents = exponents_of(scale);
         for (; k < last; k += pairs * 2, codes += 64) {
             __m512i v = load512(codes);
+            fetch_ahead(codes);
             GEMMUX_UNROLL
             for (int q = 0; q < pairs; q++) {
                 __m512i w = decode_pair(code, zero, &t, v, q, points);
                 if (fold)
-                    w = fold_scale(w, scale);
+                    w = fold_scale(fold == TIMES_POWER, w, scale, exponents);
                 _mm512_storeu_si512(to + (k + pair_element(pairs, q)) * 32, w);
             }
         }
     }
+}
+
+GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int zero, bool fold,
+                                char *to)
+{
+    if (!fold)
+        decode_codes(s, code, zero, PLAIN, to);
+    else if (s->scale == GEMMUX_CODE_UE8M0)
+        decode_codes(s, code, zero, TIMES_POWER, to);
+    else
+        decode_codes(s, code, zero, TIMES_SCALE, to);
 }
 
 static void decode(const gemmux_strip *s, bool fold, void *to)
@@ -317,7 +421,9 @@ static const gemmux_panel_level level = {
     .x = LEVEL_X,
     .tile_rows = TILE_ROWS,
     .tile_strips = TILE_STRIPS,
-    .stream_rows = GEMMUX_STREAM_ROWS,
+    .pass_rows = GEMMUX_STREAM_ROWS,
+    .stream_dense = 16,
+    .stream_rows = 64,
     .widen = widen,
     .sum = sum_x,
     .scales = read_scales,
@@ -373,7 +479,7 @@ static const gemmux_form forms[] = {
         .path = GEMMUX_PATH_NATIVE,
         .math = GEMMUX_MATH_BF16,
         .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.9f,
+        .share_compute = 0.92f,
         .share_bandwidth = 0.9f,
     },
     {
@@ -384,8 +490,8 @@ static const gemmux_form forms[] = {
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_BF16,
         .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.85f,
-        .share_bandwidth = 0.85f,
+        .share_compute = 0.9f,
+        .share_bandwidth = 0.8f,
     },
     {
         .x = GEMMUX_BIT(GEMMUX_BF16),
@@ -396,7 +502,7 @@ static const gemmux_form forms[] = {
         .math = GEMMUX_MATH_BF16,
         .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | GEMMUX_LIBERTY_ROUNDED_W,
         .share_compute = 0.85f,
-        .share_bandwidth = 0.85f,
+        .share_bandwidth = 0.75f,
     },
     {
         .x = GEMMUX_BIT(GEMMUX_F32) | GEMMUX_BIT(GEMMUX_F16),
@@ -406,8 +512,8 @@ static const gemmux_form forms[] = {
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_BF16,
         .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | GEMMUX_LIBERTY_ROUNDED_X,
-        .share_compute = 0.85f,
-        .share_bandwidth = 0.85f,
+        .share_compute = 0.9f,
+        .share_bandwidth = 0.8f,
     },
 };
 

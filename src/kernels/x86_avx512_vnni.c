@@ -22,9 +22,23 @@
 
 #    define LEVEL_X GEMMUX_PANEL_INT8
 
-GEMMUX_INLINE __m512i accumulate(__m512i sum, __m512i w, __m512i x)
+typedef __m512i lane_sum;
+
+GEMMUX_INLINE lane_sum zero_sum(void)
 {
-    return _mm512_dpbusd_epi32(sum, w, x);
+    return _mm512_setzero_si512();
+}
+
+GEMMUX_INLINE __m512 settle_sum(lane_sum sum, __m512i points, __m512i x_sum)
+{
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum)));
+}
+
+/* In assembly, because gcc 12 copies the sum of its intrinsic to another register and back. */
+GEMMUX_INLINE lane_sum accumulate(lane_sum sum, __m512i w, __m512i x)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    return sum;
 }
 
 #    include "x86_avx512.h"
@@ -71,6 +85,8 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         for (; k < last; k += 16, codes += lanes * 64) {
             GEMMUX_UNROLL
             for (int step = 0; step < 4; step++) {
+                if (step % quads == 0)
+                    fetch_ahead(codes + step / quads * 64);
                 __m512i w = decode_quad(code, load512(codes + step / quads * 64), step % quads);
                 GEMMUX_UNROLL
                 for (int r = 0; r < rows; r++) {
@@ -88,8 +104,7 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
             for (int i = 1; i < chains; i++)
                 sum = _mm512_add_epi32(sum, sums[r * chains + i]);
             __m512i x_sum = repeat_lane((const char *)sums_of_x[r] + segment * 4);
-            sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum));
-            totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, totals[r]);
+            totals[r] = _mm512_fmadd_ps(settle_sum(sum, points, x_sum), scale, totals[r]);
             if (zero == GEMMUX_ZERO_MIN)
                 totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x_sum),
                                             _mm512_loadu_ps(s->mins + segment * 16), totals[r]);
@@ -135,6 +150,7 @@ GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int
     const int quads = gemmux_lane_codes(code) / 4;
     for (int64_t k = 0; k < s->k; k += quads * 4) {
         __m512i v = load512(s->codes + k / (quads * 4) * 64);
+        fetch_ahead(s->codes + k / (quads * 4) * 64);
         GEMMUX_UNROLL
         for (int q = 0; q < quads; q++)
             _mm512_storeu_si512(to + (k + q * 4) * 16, decode_quad(code, v, q));
@@ -190,7 +206,9 @@ static const gemmux_panel_level level = {
     .x = LEVEL_X,
     .tile_rows = TILE_ROWS,
     .tile_strips = TILE_STRIPS,
-    .stream_rows = GEMMUX_STREAM_ROWS,
+    .pass_rows = GEMMUX_STREAM_ROWS,
+    .stream_dense = 8,
+    .stream_rows = 48,
     .widen = widen,
     .sum = sum_x,
     .scales = read_scales,
@@ -241,8 +259,8 @@ static const gemmux_form forms[] = {
         .w_group_multiple = GEMMUX_PANEL_GROUP,
         .path = GEMMUX_PATH_NATIVE,
         .math = GEMMUX_MATH_INT8,
-        .share_compute = 0.85f,
-        .share_bandwidth = 0.85f,
+        .share_compute = 0.8f,
+        .share_bandwidth = 0.9f,
     },
     {
         .x = GEMMUX_BIT(GEMMUX_INT8),
@@ -252,8 +270,8 @@ static const gemmux_form forms[] = {
         .w_group_multiple = GEMMUX_PANEL_GROUP,
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_INT8,
-        .share_compute = 0.7f,
-        .share_bandwidth = 0.85f,
+        .share_compute = 0.65f,
+        .share_bandwidth = 0.8f,
     },
 };
 

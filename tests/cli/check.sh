@@ -41,6 +41,33 @@ run 2 bench conv
 says '"conv"'
 run 2 bench --experts 4
 says "experts"
+run 2 bench --grid --m 1
+says "--grid"
+run 2 bench --plot ""
+says "--plot"
+
+# What was learnt is what select predicts, for these formats and no others.
+run 0 bench --n 48 --k 64 --w mxfp4 --m 4,16 --only ref_any --learn --json
+learnt=$("$query" results.1.candidates.0.measured_us <"$work/out")
+run 0 select linear --m 16 --n 48 --k 64 --x bf16 --w mxfp4 --y bf16 --only ref_any --json
+json "decision.measured" true
+have=$("$query" decision.predicted_us <"$work/out")
+awk "BEGIN { exit !($have > 0.99 * $learnt && $have < 1.01 * $learnt) }" ||
+    fail "learnt $learnt us, predicts $have"
+run 0 select linear --m 16 --n 48 --k 64 --x bf16 --w nvfp4 --y bf16 --only ref_any --json
+json "decision.measured" false
+run 0 bench --n 48 --k 64 --m 2 --only ref_any --threads 1 --learn --json
+run 0 select linear --m 2 --n 48 --k 64 --x bf16 --w bf16 --y bf16 --only ref_any --json
+[ "$(nproc)" -eq 1 ] || json "decision.measured" false
+
+# gnuplot draws; without it a sentence says so.
+mkdir "$work/bin"
+PATH=$work/bin run 1 bench --n 48 --k 64 --m 2 --only ref_any --plot "$work/roof.svg"
+says "gnuplot" "not installed"
+if command -v gnuplot >/dev/null; then
+    run 0 bench --n 48 --k 64 --m 2,8 --only ref_any --plot "$work/it's a roof.svg"
+    grep -q "ref_any" "$work/it's a roof.svg" || fail "no picture"
+fi
 run 0 bench --overhead --json
 silent
 json "select_us"

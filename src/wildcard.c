@@ -2,7 +2,7 @@
  *
  * In time proportional to the product of both lengths: only the last * is ever taken back.
  */
-#include "glob.h"
+#include "wildcard.h"
 
 #include <string.h>
 

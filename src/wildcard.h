@@ -2,8 +2,8 @@
  *
  * Names by * and ?: kernels in a policy, modules in a quantisation config. Pure.
  */
-#ifndef GEMMUX_GLOB_H
-#define GEMMUX_GLOB_H
+#ifndef GEMMUX_WILDCARD_H
+#define GEMMUX_WILDCARD_H
 
 #include <stdbool.h>
 #include <stddef.h>
