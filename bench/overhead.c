@@ -79,6 +79,52 @@ static double select_us(const gemmux_machine *machine, gemmux_trace *trace, long
     return median(medians, count);
 }
 
+/* A machine that has learnt every kernel, format, M and size of a grid: 9 M, 3 sizes. */
+static gemmux_status learn(gemmux_machine *machine, gemmux_records **records, gemmux_error *error)
+{
+    static const int64_t sizes[] = {1024, 4096, 8192};
+    static gemmux_trace trace;
+    static gemmux_timing timings[16384];
+    gemmux_format bf16 = gemmux_format_of(GEMMUX_BF16);
+    gemmux_decision decision;
+    int count = 0;
+    gemmux_status status = gemmux_records_load(machine, records, NULL, 0, error);
+    for (int id = GEMMUX_F32; id < GEMMUX_FORMAT_COUNT && !status; id++)
+        for (int i = 0; i < 27 && !status; i++) {
+            gemmux_problem problem =
+                gemmux_problem_linear((int64_t)1 << (i % 9), sizes[i / 9], sizes[i / 9], bf16,
+                                      gemmux_format_of((gemmux_format_id)id), bf16);
+            status = gemmux_select(&problem, machine, NULL, &decision, &trace, error);
+            for (int v = 0; v < trace.verdict_count && !status; v++)
+                if (trace.verdicts[v].kind != GEMMUX_REJECTED)
+                    timings[count++] =
+                        (gemmux_timing){problem, trace.verdicts[v].decision,
+                                        trace.verdicts[v].decision.predicted_us * 1.5};
+        }
+    return status ? status : gemmux_records_learn(*records, machine, timings, count, error);
+}
+
+static int time_learnt(void)
+{
+    static gemmux_machine machine;
+    char directory[] = "/tmp/gemmux-bench-XXXXXX", command[80];
+    gemmux_records *records = NULL;
+    gemmux_error error;
+    long allocated;
+    int missed = 1;
+    if (!mkdtemp(directory) || setenv("XDG_CACHE_HOME", directory, 1) ||
+        gemmux_machine_find("cpu", &machine, &error) || learn(&machine, &records, &error)) {
+        fprintf(stderr, "bench: %s\n", error.text);
+    } else {
+        printf("cpu, after learning %d shares\n", machine.share_count);
+        missed = report("  select, no trace", select_us(&machine, NULL, &allocated), 2, "us");
+        missed += report("  allocations", (double)allocated, 0, "");
+    }
+    gemmux_records_free(records);
+    snprintf(command, sizeof command, "rm -r %s", directory);
+    return missed + (system(command) != 0);
+}
+
 static int time_select(const char *device)
 {
     static gemmux_machine machine;
@@ -207,7 +253,7 @@ int main(int argc, char **argv)
     int missed = 0;
     count_allocations();
     if (argc < 2)
-        missed += time_select("cpu") + time_select("b200");
+        missed += time_select("cpu") + time_select("b200") + time_learnt();
     for (int i = 1; i < argc; i++)
         missed += time_select(argv[i]);
     missed += time_planning();

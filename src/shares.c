@@ -4,8 +4,11 @@
  */
 #include "shares.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
+
+static_assert(sizeof(gemmux_format) == sizeof(uint64_t), "formats are compared as one word");
 
 gemmux_work gemmux_work_of(const gemmux_problem *p)
 {
@@ -69,9 +72,18 @@ int gemmux_share_order(const gemmux_share *a, const gemmux_share *b)
 
 /* ---- search ---- */
 
+/* A call for each point would be most of the price of a select. */
+static bool same_format(gemmux_format a, gemmux_format b)
+{
+    uint64_t x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    return x == y;
+}
+
 static bool same_curve(const gemmux_share *a, const gemmux_share *b)
 {
-    return gemmux_format_equal(a->w, b->w) && a->elements == b->elements;
+    return same_format(a->w, b->w) && a->elements == b->elements;
 }
 
 /* How many times larger the one is than the other. */
@@ -110,7 +122,7 @@ static const gemmux_share *find_curve(const gemmux_share *first, const gemmux_sh
     for (const gemmux_share *s = first; s < end; s++) {
         if (s > first && same_curve(s, s - 1))
             continue;
-        bool exact = gemmux_format_equal(s->w, point->w);
+        bool exact = same_format(s->w, point->w);
         double d = distance(s->elements, point->elements);
         if (!best || exact > best_exact || (exact == best_exact && d < best_distance)) {
             best = s;
