@@ -201,26 +201,20 @@ static void advise(const cli_plan_answer *plan, cli_planned *device)
     else
         snprintf(text, sizeof text,
                  "load-in-4bit would save nothing: what could be made smaller is 4-bit already");
-    size_t used = 0;
-    if (as_is->fits || !as_is->memory_bytes)
-        used = (size_t)snprintf(device->advice, sizeof device->advice,
-                                "ask for auto: every weight stays as it is stored (%s), nothing is "
-                                "rounded; ",
-                                formats);
-    else if (smaller && four->fits)
-        used = (size_t)snprintf(device->advice, sizeof device->advice,
-                                "ask for load-in-4bit: as they are stored (%s) the weights do not "
-                                "fit; ",
-                                formats);
-    else
-        used = (size_t)snprintf(device->advice, sizeof device->advice,
-                                "no dtype makes it fit one device of this kind (stored: %s); ",
-                                formats);
+    const char *start =
+        as_is->fits || !as_is->memory_bytes
+            ? "ask for auto: every weight stays as it is stored (%s), nothing is rounded; "
+        : as_is->peak_bytes <= as_is->memory_bytes
+            ? "a type changes nothing about layers that cannot run (stored: %s); "
+        : smaller && four->fits
+            ? "ask for load-in-4bit: as they are stored (%s) the weights do not fit; "
+            : "no dtype makes it fit (stored: %s); ";
+    size_t used = (size_t)snprintf(device->advice, sizeof device->advice, start, formats);
     used +=
         (size_t)snprintf(device->advice + used, sizeof device->advice - used, "%s; %s", text, bf16);
-    if (device->tp_needed && used < sizeof device->advice)
-        snprintf(device->advice + used, sizeof device->advice - used,
-                 "; on %d devices (--tp %d) it fits", device->tp_needed, device->tp_needed);
+    if (device->tp_that_fits && used < sizeof device->advice)
+        snprintf(device->advice + used, sizeof device->advice - used, "; with --tp %d it fits",
+                 device->tp_that_fits);
 }
 
 static int plan_device(const cli_plan_answer *plan, cli_planned *device, gemmux_kind *scratch)
@@ -235,13 +229,12 @@ static int plan_device(const cli_plan_answer *plan, cli_planned *device, gemmux_
         gemmux_workload load = choose(asked, (cli_choice_id)i);
         code = forecast(plan, device, &load, scratch, &device->choices[i]);
     }
-    for (int tp = 2; !code && tp <= 16 && !device->tp_needed && !device->forecast.fits; tp *= 2) {
+    for (int tp = 1; !code && tp <= 16 && !device->tp_that_fits && !device->forecast.fits;
+         tp *= 2) {
         gemmux_workload load = *asked;
         load.tp = tp;
-        if (tp <= asked->tp)
-            continue;
         code = forecast(plan, device, &load, scratch, &split);
-        device->tp_needed = split.fits ? tp : 0;
+        device->tp_that_fits = split.fits && tp != device->forecast.load.tp ? tp : 0;
     }
     if (code)
         return code;

@@ -27,7 +27,8 @@ typedef struct cli_planned {
     gemmux_kind *kinds; /* forecast.kind_count of them */
     gemmux_forecast forecast;
     gemmux_forecast choices[CLI_CHOICE_COUNT];
-    int tp_needed;     /* the fewest devices (2, 4, 8, 16) on which it fits; 0: on one, or none */
+    int tp_that_fits;  /* where it does not fit as asked: the fewest devices (1, 2, 4, 8, 16) on
+                          which it would; 0: none, or not needed */
     char verdict[256]; /* whether it fits, with the numbers */
     char advice[640];  /* what to ask for, and why */
 } cli_planned;

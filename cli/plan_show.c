@@ -242,8 +242,8 @@ static void show_devices(const cli_plan_answer *plan)
         char arch[32], have[32] = "?", decode[32], prefill[32], tp[32] = "no";
         if (f->memory_bytes > 0)
             snprintf(have, sizeof have, "%.1f", (double)f->memory_bytes / 0x1p30);
-        if (d->tp_needed)
-            snprintf(tp, sizeof tp, "on %d", d->tp_needed);
+        if (d->tp_that_fits)
+            snprintf(tp, sizeof tp, "on %d", d->tp_that_fits);
         cli_cell(table, CLI_PLAIN, "%s", d->machine.id);
         cli_cell(table, CLI_PLAIN, "%s", gemmux_machine_arch(&d->machine, arch, sizeof arch));
         cli_cell(table, CLI_PLAIN, "%.1f / %5s", (double)f->peak_bytes / 0x1p30, have);
@@ -252,10 +252,11 @@ static void show_devices(const cli_plan_answer *plan)
         cli_cell(table, CLI_PLAIN, "%s", time_text(f->prefill_us, prefill, sizeof prefill));
     }
     cli_table_print(table);
-    cli_wrap(CLI_DIM, 0,
-             "FITS \"on 4\": not on one device, but on four that share every layer (--tp 4). Times "
-             "are the products of one decode step and of filling the context; one --device alone "
-             "is shown in full.");
+    cli_wrap(
+        CLI_DIM, 0,
+        "FITS \"on 4\": not as asked, but on four devices that share every layer (--tp 4). Times "
+        "are the products of one decode step and of filling the context; one --device alone "
+        "is shown in full.");
 }
 
 void cli_plan_show(const cli_plan_answer *plan)

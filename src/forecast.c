@@ -43,7 +43,7 @@ static gemmux_format used_format(const forecast_context *c, gemmux_kind *kind)
 {
     gemmux_format stored = kind->layer->format, used = stored;
     char name[32], other[32];
-    if (c->load.load_in_4bit && !kind->layer->embedding) {
+    if (c->load.load_in_4bit && stored.id && !kind->layer->embedding) {
         if (is_dense(stored)) {
             used = gemmux_format_of(GEMMUX_NF4);
             gemmux_kind_note(kind, "quantised from %s to nf4 by load_in_4bit: lossy",
@@ -53,7 +53,7 @@ static gemmux_format used_format(const forecast_context *c, gemmux_kind *kind)
                              gemmux_format_name(stored, name, sizeof name));
         }
     }
-    if (c->load.dtype.id && !gemmux_format_equal(c->load.dtype, used)) {
+    if (c->load.dtype.id && stored.id && !gemmux_format_equal(c->load.dtype, used)) {
         double from = (double)gemmux_stored_bytes(used, 1, kind->layer->n, kind->layer->k);
         double to = (double)gemmux_stored_bytes(c->load.dtype, 1, kind->layer->n, kind->layer->k);
         gemmux_kind_note(kind, "%s instead of %s: %.2f times the memory",
@@ -139,6 +139,13 @@ static void plan_kind(const forecast_context *c, gemmux_kind *kind)
                             ? gemmux_stored_bytes(c->load.dtype, 1, kind->layer->n, kind->layer->k)
                             : kind->layer->stored_bytes;
         kind->held_bytes = gemmux_divide_up(bytes * kind->count, c->load.tp);
+        f->weight_bytes += kind->held_bytes;
+        return;
+    }
+    if (!kind->layer->format.id) {
+        gemmux_kind_note(kind, "stored as %s, which is not decoded", kind->layer->scheme);
+        kind->broken = true;
+        kind->held_bytes = gemmux_divide_up(kind->stored_bytes, c->load.tp);
         f->weight_bytes += kind->held_bytes;
         return;
     }
