@@ -340,7 +340,7 @@ const cli_command cli_plan = {
     .details = "MODEL is a safetensors or GGUF file, an index, a directory or a config.json\n"
                "(headers are enough), or a built-in name such as gpt-oss-120b or llama-3.1-8b.\n"
                "Exits with 3 when it fits none of the devices.\n"
-               "diff compares two plans that --save wrote: which layers changed kernel, and which\n"
+               "diff compares two plans that --save wrote: which layers changed kernel, which\n"
                "check flipped; exits with 3 when something changed for the worse.\n\n"
                "  gemmux plan gpt-oss-120b --device rtx-pro-6000 --context 32768",
     .options = (CLI_POLICY & ~CLI_BIT(DEVICE)) | CLI_BIT(DEVICES) | CLI_BIT(BATCH) |
