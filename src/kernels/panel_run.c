@@ -13,12 +13,13 @@
 /* Sizes that follow from problem and machine: what configure prices and prepare keeps. */
 typedef struct blocking {
     gemmux_panel panel;
-    int64_t segment;           /* k that share a scale, or a part of them */
-    int64_t segments;          /* in all of k */
-    int64_t panel_k, stream_k; /* k decoded at once; multiples of segment, or all of k */
-    int64_t rows;              /* of c in scratch */
-    int64_t x_stride;          /* bytes */
-    int64_t sums_stride;       /* bytes; 0: no sums */
+    int64_t segment;  /* k that share a scale, or a part of them */
+    int64_t segments; /* in all of k */
+    /* k decoded, streamed in one pass and in several: multiples of segment, or all of k */
+    int64_t panel_k, stream_k, pass_k;
+    int64_t rows;        /* of c in scratch */
+    int64_t x_stride;    /* bytes */
+    int64_t sums_stride; /* bytes; 0: no sums */
     int64_t x_rows;
     int64_t scratch_vectors; /* of 16 scales, points or mins */
     int64_t scratch_bytes;   /* of one slot */
@@ -89,7 +90,8 @@ static void block_k(const gemmux_panel_level *level, const gemmux_machine *machi
     b->segment = segment_of(&b->panel, most);
     b->segments = (b->panel.k + b->segment - 1) / b->segment;
     b->panel_k = most / b->segment * b->segment;
-    b->stream_k = (b->panel_k > 2048 ? b->panel_k : 2048 / b->segment * b->segment);
+    b->stream_k = round_up(4096, b->segment);
+    b->pass_k = round_up(2048, b->segment); /* of 4 bits: a third of L1, read again by each pass */
 }
 
 /* Bytes from one decoded strip to the next. A power of two would put the same step of all strips in
@@ -364,8 +366,9 @@ static void stream_item(const job *j, const gemmux_group *group, int64_t first, 
     for (int64_t strip = first; strip < last; strip++) {
         const uint8_t *data = gemmux_panel_strip(&b->panel, j->call->w, group->expert, strip);
         memset(s->c, 0, (size_t)passes * PASS_SUMS * sizeof *s->c);
-        for (int64_t k = 0; k < b->panel.k; k += b->stream_k) {
-            int64_t length = smaller(b->stream_k, b->panel.k - k);
+        int64_t block = passes == 1 ? b->stream_k : b->pass_k;
+        for (int64_t k = 0; k < b->panel.k; k += block) {
+            int64_t length = smaller(block, b->panel.k - k);
             gemmux_strip run = open_strip(j, flags, data, k, length, s, 0);
             for (int pass = 0; pass < passes; pass++)
                 stream_pass(j, group, rows * pass / passes, rows * (pass + 1) / passes, k, &run,

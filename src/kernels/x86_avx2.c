@@ -129,6 +129,8 @@ GEMMUX_INLINE void stream_segment(const gemmux_strip *s, const int code, const i
             int64_t at = per_lane == 1 ? lane + step : lane;
             const int p = per_lane == 1 ? 0 : step;
             int64_t k = at * per_lane + gemmux_lane_element(per_lane, p);
+            if (p == 0)
+                gemmux_fetch_ahead(s->codes + at * 64);
             __m256 low = decode_half(s, code, zero, &nf4, at, p, 0, segment);
             __m256 high = decode_half(s, code, zero, &nf4, at, p, 1, segment);
             GEMMUX_UNROLL
@@ -344,7 +346,7 @@ static const gemmux_panel_level level = {
     .tile_rows = TILE_ROWS,
     .tile_strips = 1,
     .pass_rows = STREAM_ROWS,
-    .stream_dense = 4,
+    .stream_dense = 8,
     .stream_rows = 16,
     .widen = widen,
     .scales = scales,
@@ -394,7 +396,7 @@ static const gemmux_form forms[] = {
         .path = GEMMUX_PATH_NATIVE,
         .math = GEMMUX_MATH_F32,
         .share_compute = 0.5f,
-        .share_bandwidth = 0.5f,
+        .share_bandwidth = 0.85f,
     },
     {
         .x = GEMMUX_ALL_FORMATS,

@@ -82,14 +82,23 @@ GEMMUX_INLINE __m512 decode_lanes(const int code, __m512 table, __m512i v, const
     }
 }
 
-/* Element lane * per_lane + (p reversed) of a strip. */
-GEMMUX_INLINE __m512 decode_at(const gemmux_strip *s, const int code, const int zero, __m512 table,
-                               int64_t lane, const int p, int64_t segment)
+/* A lane's line of codes, loaded once and not with each shift. */
+GEMMUX_INLINE __m512i load_lane(const gemmux_strip *s, int64_t lane)
 {
-    if (code == GEMMUX_CODE_F16)
+    __m512i v = load512(s->codes + lane * 64);
+    gemmux_fetch_ahead(s->codes + lane * 64);
+    __asm__("" : "+v"(v));
+    return v;
+}
+
+/* Element lane * per_lane + (p reversed) of a strip, given the lane's line. */
+GEMMUX_INLINE __m512 decode_at(const gemmux_strip *s, const int code, const int zero, __m512 table,
+                               __m512i v, int64_t lane, const int p, int64_t segment)
+{
+    if (code == GEMMUX_CODE_F16) /* from memory, as the conversion reads it */
         return _mm512_cvtph_ps(
             _mm256_loadu_si256((const __m256i *)(const void *)(s->codes + (lane * 2 + p) * 32)));
-    __m512 value = decode_lanes(code, table, load512(s->codes + lane * 64), p);
+    __m512 value = decode_lanes(code, table, v, p);
     if (zero == GEMMUX_ZERO_POINT)
         value = _mm512_sub_ps(value, _mm512_loadu_ps((const float *)s->points + segment * 16));
     if (zero == GEMMUX_ZERO_MIN)
@@ -126,13 +135,15 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         for (int i = 0; i < rows * chains; i++)
             sums[i] = _mm512_setzero_ps();
         for (; k < last; k += steps) {
+            __m512i v = _mm512_setzero_si512();
             GEMMUX_UNROLL
             for (int step = 0; step < steps; step++) {
                 const int p = step % per_lane;
                 const int element = step / per_lane * per_lane + gemmux_lane_element(per_lane, p);
-                if (p == 0) /* a lane of f16 is a line too */
-                    fetch_ahead(s->codes + (k + step) / per_lane * 64);
-                __m512 w = decode_at(s, code, zero, table, (k + step) / per_lane, p, segment);
+                const int64_t lane = (k + step) / per_lane;
+                if (p == 0)
+                    v = load_lane(s, lane);
+                __m512 w = decode_at(s, code, zero, table, v, lane, p, segment);
                 GEMMUX_UNROLL
                 for (int r = 0; r < rows; r++) {
                     const int i = r * chains + step % chains;
@@ -202,11 +213,10 @@ GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int
                            ? _mm512_loadu_ps(s->scales + segment * 16)
                            : _mm512_set1_ps(1);
         for (int64_t lane = k / per_lane; lane < last / per_lane; lane++) {
+            __m512i v = load_lane(s, lane);
             GEMMUX_UNROLL
             for (int p = 0; p < per_lane; p++) {
-                if (p == 0)
-                    fetch_ahead(s->codes + lane * 64);
-                __m512 value = decode_at(s, code, zero, table, lane, p, segment);
+                __m512 value = decode_at(s, code, zero, table, v, lane, p, segment);
                 int64_t at = lane * per_lane + gemmux_lane_element(per_lane, p);
                 _mm512_storeu_ps(to + at * 16, _mm512_mul_ps(value, scale));
             }
@@ -293,7 +303,7 @@ static const gemmux_form forms[] = {
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_F32,
         .share_compute = 0.85f,
-        .share_bandwidth = 0.6f,
+        .share_bandwidth = 0.7f,
     },
 };
 

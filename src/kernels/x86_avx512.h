@@ -23,15 +23,7 @@
 enum {
     TILE_ROWS = 6,
     TILE_STRIPS = 4,
-    AHEAD = 8192, /* bytes from what is read to what is fetched: loops that decode are too dense
-                     for the processor's own prefetcher to run ahead by itself */
 };
-
-/* Every line of a strip that streams is fetched so, scales too: a gap costs a whole latency. */
-GEMMUX_INLINE void fetch_ahead(const uint8_t *read)
-{
-    _mm_prefetch((const char *)read + AHEAD, _MM_HINT_T0);
-}
 
 GEMMUX_INLINE __m512i load512(const void *from)
 {
@@ -80,12 +72,12 @@ static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, fl
 {
     if (code != GEMMUX_CODE_UE8M0 && code != GEMMUX_CODE_UE4M3) {
         for (int64_t i = 0; i < count * (code == GEMMUX_CODE_F32 ? 4 : 2); i += 64)
-            fetch_ahead(from + i);
+            gemmux_fetch_ahead(from + i);
         widen_to_f32(code, from, count, to);
         return;
     }
     for (int64_t i = 0; i < count; i += 16) {
-        fetch_ahead(from + i);
+        gemmux_fetch_ahead(from + i);
         __m512i b =
             _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from + i)));
         __m512 value;

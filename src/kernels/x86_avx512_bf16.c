@@ -178,7 +178,7 @@ GEMMUX_INLINE void stream_block(const int code, const int zero, const int rows, 
     for (int lane = 0; lane < STREAM_K / 2 / pairs; lane++) {
         __m512i v = load512(codes + lane * 64);
         __asm__("" : "+v"(v)); /* loaded once, not with each shift */
-        fetch_ahead(codes + lane * 64);
+        gemmux_fetch_ahead(codes + lane * 64);
         GEMMUX_UNROLL
         for (int q = 0; q < pairs; q++) {
             __m512i w = decode_pair(code, zero, t, v, q, points);
@@ -338,7 +338,7 @@ GEMMUX_INLINE void decode_codes(const gemmux_strip *s, const int code, const int
         __m512i exponents = exponents_of(scale);
         for (; k < last; k += pairs * 2, codes += 64) {
             __m512i v = load512(codes);
-            fetch_ahead(codes);
+            gemmux_fetch_ahead(codes);
             GEMMUX_UNROLL
             for (int q = 0; q < pairs; q++) {
                 __m512i w = decode_pair(code, zero, &t, v, q, points);

@@ -83,11 +83,15 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         for (int i = 0; i < rows * chains; i++)
             sums[i] = _mm512_setzero_si512();
         for (; k < last; k += 16, codes += lanes * 64) {
+            __m512i v = _mm512_setzero_si512();
             GEMMUX_UNROLL
             for (int step = 0; step < 4; step++) {
-                if (step % quads == 0)
-                    fetch_ahead(codes + step / quads * 64);
-                __m512i w = decode_quad(code, load512(codes + step / quads * 64), step % quads);
+                if (step % quads == 0) {
+                    v = load512(codes + step / quads * 64);
+                    gemmux_fetch_ahead(codes + step / quads * 64);
+                    __asm__("" : "+v"(v)); /* loaded once, not with each shift */
+                }
+                __m512i w = decode_quad(code, v, step % quads);
                 GEMMUX_UNROLL
                 for (int r = 0; r < rows; r++) {
                     const int i = r * chains + step % chains;
@@ -150,7 +154,7 @@ GEMMUX_INLINE void decode_strip(const gemmux_strip *s, const int code, const int
     const int quads = gemmux_lane_codes(code) / 4;
     for (int64_t k = 0; k < s->k; k += quads * 4) {
         __m512i v = load512(s->codes + k / (quads * 4) * 64);
-        fetch_ahead(s->codes + k / (quads * 4) * 64);
+        gemmux_fetch_ahead(s->codes + k / (quads * 4) * 64);
         GEMMUX_UNROLL
         for (int q = 0; q < quads; q++)
             _mm512_storeu_si512(to + (k + q * 4) * 16, decode_quad(code, v, q));
