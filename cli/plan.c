@@ -182,6 +182,10 @@ static void describe_choice(const cli_planned *device, cli_choice_id choice, cha
     const gemmux_forecast *a = &device->choices[CLI_CHOICE_AUTO], *c = &device->choices[choice];
     char need[32];
     double times = a->peak_bytes ? (double)c->peak_bytes / (double)a->peak_bytes : 0;
+    if (c->weight_bytes == a->weight_bytes) {
+        snprintf(buffer, size, "%s would change nothing", cli_choice_name(choice));
+        return;
+    }
     snprintf(buffer, size, "%s would need %s, %.1f times as much%s", cli_choice_name(choice),
              cli_bytes(c->peak_bytes, need, sizeof need), times,
              c->memory_bytes && c->peak_bytes > c->memory_bytes ? ", and not fit" : "");

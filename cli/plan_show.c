@@ -37,8 +37,10 @@ static void show_model(const cli_plan_answer *plan)
     cli_print(CLI_BOLD, "%s", plan->name);
     cli_print(CLI_PLAIN, ", %s%s%s\n", gemmux_model_kind(plan->model), architecture ? " " : "",
               architecture ? architecture : "");
-    snprintf(text, sizeof text, "%s billion parameters, %s: %s",
-             cli_number((double)f->parameters / 1e9, number, sizeof number),
+    snprintf(text, sizeof text, "%s %sillion parameters, %s: %s",
+             cli_number((double)f->parameters / (f->parameters < 1e9 ? 1e6 : 1e9), number,
+                        sizeof number),
+             f->parameters < 1e9 ? "m" : "b",
              cli_bytes(plan->devices[0].forecast.stored_bytes, stored, sizeof stored),
              cli_plan_formats(plan, formats, sizeof formats));
     cli_wrap(CLI_PLAIN, 2, text);

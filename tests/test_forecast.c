@@ -172,6 +172,137 @@ static void without_a_cache_whole_sequences_run(void **state)
                      GEMMUX_ERROR_MEMORY);
 }
 
+/* The layers of one block under a name each, on `tp` devices. */
+static const gemmux_kind *split_one(const char *name, gemmux_op op, const char *format, int64_t n,
+                                    int64_t k, const gemmux_model_facts *facts, int tp)
+{
+    static gemmux_kind kinds[4];
+    static model m;
+    gemmux_forecast f;
+    memset(&m, 0, sizeof m);
+    add(&m, name, name, op, format, n, k);
+    m.facts = *facts;
+    forecast(&m, "h100-sxm", (gemmux_workload){.tp = tp}, kinds, &f);
+    return &kinds[0];
+}
+
+static void attention_is_split_between_heads(void **state)
+{
+    (void)state;
+    const gemmux_model_facts nine = {.heads = 9, .kv_heads = 3, .head_size = 64};
+    const gemmux_model_facts eight = {.heads = 32, .kv_heads = 8, .head_size = 128};
+    const gemmux_model_facts phi = {.heads = 40, .kv_heads = 10, .head_size = 128};
+    const gemmux_model_facts latent = {.heads = 128, .kv_elements = 576, .head_size = 56};
+    const struct {
+        const char *name;
+        int64_t n, k;
+        const gemmux_model_facts *facts;
+        int tp;
+        bool broken;
+        int64_t n_each, k_each;
+        const char *note;
+    } cases[] = {
+        {"a.self_attn.q_proj", 576, 576, &nine, 2, true, 0, 0, "N=576 into 288.00, inside a head"},
+        {"a.self_attn.o_proj", 576, 576, &nine, 2, true, 0, 0, "K=576 into 288.00, inside a head"},
+        {"a.self_attn.q_proj", 576, 576, &nine, 3, false, 192, 576, ""},
+        {"a.self_attn.k_proj", 1024, 4096, &eight, 16, false, 128, 4096,
+         "8 heads on 16 devices: each is kept 2 times"},
+        {"blk.0.attn_v", 1024, 4096, &eight, 32, false, 128, 4096, "each is kept 4 times"},
+        {"a.self_attn.k_proj", 1024, 4096, &eight, 12, true, 0, 0, "not whole"},
+        {"a.self_attn.qkv_proj", 7680, 5120, &phi, 4, true, 0, 0, "inside a head"},
+        {"a.self_attn.qkv_proj", 7680, 5120, &phi, 2, false, 3840, 5120, ""},
+        {"a.self_attn.kv_a_proj_with_mqa", 576, 7168, &latent, 8, false, 576, 7168,
+         "kept whole on every device"},
+        {"a.self_attn.q_b_proj", 24576, 1536, &latent, 8, false, 3072, 1536, ""},
+        {"a.mlp.gate", 256, 7168, &latent, 8, false, 256, 7168, "kept whole on every device"},
+        {"a.mlp.gate_proj", 2048, 7168, &latent, 8, false, 256, 7168, ""},
+        {"lm_head", 32001, 4096, &eight, 2, false, 16001, 4096, "the last device holds fewer rows"},
+        {"a.mlp.up_proj", 1408, 4096, &eight, 16, false, 88, 4096, "no multiple of 16"},
+        {"a.mlp.up_proj", 1409, 4096, &eight, 2, true, 0, 0, "into 704.50, not whole"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const gemmux_kind *kind = split_one(cases[i].name, GEMMUX_LINEAR, "bf16", cases[i].n,
+                                            cases[i].k, cases[i].facts, cases[i].tp);
+        bool sizes = cases[i].broken ||
+                     (kind->problem.n == cases[i].n_each && kind->problem.k == cases[i].k_each);
+        if (kind->broken != cases[i].broken || !sizes || !strstr(kind->note, cases[i].note) ||
+            (!*cases[i].note && *kind->note))
+            fail_msg("%s, tp=%d: %s, %lld x %lld, \"%s\"", cases[i].name, cases[i].tp,
+                     kind->broken ? "broken" : "whole", (long long)kind->problem.n,
+                     (long long)kind->problem.k, kind->note);
+    }
+    const gemmux_kind *block =
+        split_one("a.mlp.up_proj", GEMMUX_LINEAR, "e4m3:block128", 2048, 7168, &latent, 32);
+    assert_true(block->broken);
+    assert_non_null(strstr(block->note, "inside a group of e4m3:block128"));
+}
+
+/* Whole heads are shared out, a latent is not. */
+static void each_device_caches_its_heads(void **state)
+{
+    (void)state;
+    static model m;
+    static gemmux_kind kinds[32];
+    gemmux_forecast one, two, many;
+    make_gpt_oss(&m, "bf16");
+    m.facts.kv_heads = 8;
+    m.facts.head_size = 64;
+    forecast(&m, "b300", (gemmux_workload){.tp = 1}, kinds, &one);
+    forecast(&m, "b300", (gemmux_workload){.tp = 2}, kinds, &two);
+    forecast(&m, "b300", (gemmux_workload){.tp = 16}, kinds, &many);
+    assert_int_equal(two.kv_bytes, one.kv_bytes / 2);
+    assert_int_equal(many.kv_bytes, one.kv_bytes / 8);
+    m.facts.kv_heads = 0;
+    forecast(&m, "b300", (gemmux_workload){.tp = 16}, kinds, &many);
+    assert_int_equal(many.kv_bytes, one.kv_bytes);
+}
+
+/* A bias is held in f32; weights that stay as they are need no second copy while they are packed.
+ */
+static void every_byte_is_counted(void **state)
+{
+    (void)state;
+    static model m;
+    static gemmux_kind kinds[32];
+    gemmux_forecast f, with;
+    memset(&m, 0, sizeof m);
+    add(&m, "a", "a", GEMMUX_MOE, "mxfp4", 64, 64);
+    forecast(&m, "h100-sxm", (gemmux_workload){0}, kinds, &f);
+    m.layers[0].epilogue = GEMMUX_EPILOGUE_BIAS;
+    forecast(&m, "h100-sxm", (gemmux_workload){0}, kinds, &with);
+    assert_int_equal(with.weight_bytes, f.weight_bytes + 128 * 64 * 4);
+    gemmux_machine machine = device("zen4");
+    gemmux_policy plain = {.packing = "plain"}, panel = {.packing = "panel16"};
+    gemmux_error error;
+    assert_int_equal(gemmux_forecast_model(m.list, m.count, &m.facts, &machine, &plain, NULL, kinds,
+                                           32, &f, &error),
+                     GEMMUX_OK);
+    assert_int_equal(f.repack_bytes, 0);
+    assert_int_equal(f.load.context, 4096); /* the defaults, filled in */
+    assert_int_equal(gemmux_forecast_model(m.list, m.count, &m.facts, &machine, &panel, NULL, kinds,
+                                           32, &f, &error),
+                     GEMMUX_OK);
+    assert_int_equal(f.repack_bytes, m.layers[0].stored_bytes);
+}
+
+/* What cannot be decoded is named, counted, and breaks the plan. */
+static void a_format_that_is_not_decoded_is_named(void **state)
+{
+    (void)state;
+    static model m;
+    static gemmux_kind kinds[32];
+    gemmux_forecast f;
+    memset(&m, 0, sizeof m);
+    add(&m, "a", "a", GEMMUX_LINEAR, "bf16", 64, 64);
+    m.layers[0].format = (gemmux_format){0};
+    m.layers[0].scheme = "gguf IQ1_S";
+    forecast(&m, "b200", (gemmux_workload){.load_in_4bit = true}, kinds, &f);
+    assert_true(kinds[0].broken);
+    assert_string_equal(kinds[0].note, "stored as gguf IQ1_S, which is not decoded");
+    assert_int_equal(f.weight_bytes, m.layers[0].stored_bytes);
+    assert_false(f.fits);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +311,10 @@ int main(void)
         cmocka_unit_test(a_split_inside_a_group_is_named),
         cmocka_unit_test(every_device_gets_an_answer),
         cmocka_unit_test(without_a_cache_whole_sequences_run),
+        cmocka_unit_test(attention_is_split_between_heads),
+        cmocka_unit_test(each_device_caches_its_heads),
+        cmocka_unit_test(every_byte_is_counted),
+        cmocka_unit_test(a_format_that_is_not_decoded_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
