@@ -9,6 +9,7 @@
 
 typedef struct sweep_shape {
     int64_t n, k;
+    int experts, top_k; /* 0: a linear */
 } sweep_shape;
 
 typedef struct sweep_formats {
@@ -38,12 +39,17 @@ static const sweep_formats learnt_formats[] = {
     {"bf16", "mxfp8", "bf16"}, {"bf16", "e4m3", "bf16"},  {"bf16", "int8", "bf16"},
     {"f16", "f16", "f16"},     {"int8", "int8", "bf16"},  {"bf16", "e5m2", "bf16"},
 };
-static const sweep_shape learnt_shapes[] = {{4096, 4096}, {1024, 1024}, {14336, 4096}};
+static const sweep_shape learnt_shapes[] = {
+    {4096, 4096, 0, 0}, {1024, 1024, 0, 0},  {2048, 2048, 0, 0},
+    {1024, 1024, 8, 2}, {14336, 4096, 0, 0},
+};
 static const int64_t learnt_ms[] = {1, 2, 4, 8, 16, 32, 64, 128, 512};
 
 /* Layers of SmolLM2-135M, Llama 3, gpt-oss-20b. */
-static const sweep_shape other_shapes[] = {{576, 1536},  {1024, 4096}, {2880, 2880},
-                                           {4096, 4096}, {5760, 2880}, {4096, 14336}};
+static const sweep_shape other_shapes[] = {
+    {576, 1536, 0, 0},  {1024, 4096, 0, 0}, {2880, 2880, 0, 0},
+    {4096, 4096, 0, 0}, {5760, 2880, 0, 0}, {4096, 14336, 0, 0},
+};
 static const int64_t other_ms[] = {1, 4, 12, 48, 200};
 
 static const sweep_grid learnt = {learnt_formats,        learnt_shapes,        learnt_ms,
@@ -103,6 +109,12 @@ static int sweep_one(cli_session *session, const cli_options *options, const swe
     code = code ? code : parse(formats->w, &problem.w);
     code = code ? code : parse(formats->y, &problem.y);
     problem.liberties = options->liberties;
+    if (shape->experts) {
+        problem.op = GEMMUX_MOE;
+        problem.epilogue = GEMMUX_EPILOGUE_GATHER;
+        problem.experts = shape->experts;
+        problem.top_k = shape->top_k;
+    }
     if (!code)
         code = cli_contest_open(session, &problem, grid->ms, grid->m_count, &rules, &c);
     for (int i = 0; !code && i < grid->m_count; i++) {
@@ -134,8 +146,8 @@ static int sweep_all(cli_session *session, const cli_options *options, const swe
             tally->ended = true;
             break;
         }
-        snprintf(what, sizeof what, "%s x %s, %lld x %lld", formats->x, formats->w,
-                 (long long)shape->n, (long long)shape->k);
+        snprintf(what, sizeof what, "%s x %s, %lld x %lld%s", formats->x, formats->w,
+                 (long long)shape->n, (long long)shape->k, shape->experts ? ", experts" : "");
         cli_progress(i, total, what);
         int code = sweep_one(session, options, grid, formats, shape, tally, results);
         if (code)
