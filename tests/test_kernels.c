@@ -8,6 +8,7 @@
 #include "testing.h"
 
 #include "kernel.h"
+#include "wildcard.h"
 
 enum {
     GUARD = 64,
@@ -197,6 +198,9 @@ static void product_free(product *t)
 
 static bool runs_here(const fixture *f, const gemmux_kernel *kernel)
 {
+    const char *only = getenv("GEMMUX_TEST_KERNELS"); /* globs; all when not set */
+    if (only && !gemmux_glob_list(only, kernel->name))
+        return false;
     return kernel->device == GEMMUX_CPU && kernel->run && (kernel->isa & ~f->machine.isa) == 0 &&
            f->machine.library[kernel->library].present >= (kernel->library != GEMMUX_LIB_NONE);
 }

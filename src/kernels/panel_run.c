@@ -215,6 +215,13 @@ static int32_t code_bias(gemmux_format w)
     return w.element == GEMMUX_CODE_INT8 ? 128 : w.element == GEMMUX_CODE_INT4 ? 8 : 12;
 }
 
+/* Of the format, or of unsigned codes. */
+static bool has_points(const job *j)
+{
+    return j->b->panel.format.zero == GEMMUX_ZERO_POINT ||
+           (j->level->x == GEMMUX_PANEL_INT8 && !j->level->signed_codes);
+}
+
 /* Reads group `group` of a strip, `vectors` groups on. */
 static void decode_vectors(const job *j, uint32_t flags, const uint8_t *strip, int64_t group,
                            int64_t vectors, const slot *s, int64_t at)
@@ -229,7 +236,7 @@ static void decode_vectors(const job *j, uint32_t flags, const uint8_t *strip, i
         decode_scales(j, flags, zeros, vectors, s->mins + to);
     if (zero == GEMMUX_ZERO_POINT)
         j->level->points(zeros, count, s->points + to);
-    else if (j->level->x == GEMMUX_PANEL_INT8)
+    else if (has_points(j))
         for (int64_t i = 0; i < count; i++)
             s->points[to + i] = code_bias(panel->format);
 }
@@ -257,7 +264,7 @@ static gemmux_strip open_strip(const job *j, uint32_t flags, const uint8_t *stri
         for (int64_t i = 0; i < segments; i++)
             decode_vectors(j, flags, strip, (k + i * run.segment) / panel->group, 1, s, at + i);
     run.scales = s->scales + at * GEMMUX_STRIP;
-    if (zero == GEMMUX_ZERO_POINT || j->level->x == GEMMUX_PANEL_INT8)
+    if (has_points(j))
         run.points = s->points + at * GEMMUX_STRIP;
     if (zero == GEMMUX_ZERO_MIN)
         run.mins = s->mins + at * GEMMUX_STRIP;

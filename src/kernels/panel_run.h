@@ -51,7 +51,7 @@ typedef struct gemmux_tile {
     const uint8_t *w;      /* decoded, or packed where that is the same */
     int64_t w_stride;      /* bytes between strips */
     const float *scales;   /* NULL: 1 */
-    const int32_t *points; /* INT8 only: subtract points * sums */
+    const int32_t *points; /* INT8 only: subtract points * sums; NULL only with signed codes */
     const float *mins;     /* add mins * sums; NULL: none */
     int64_t stride;
     const char *const *sums; /* [rows] sums of x over each segment: f32 (BF16) or i32 (INT8) */
@@ -66,6 +66,8 @@ typedef struct gemmux_panel_level {
     /* Up to this many rows of x stream, in as many passes as it takes: more where panels would
      * have to be decoded. */
     int stream_dense, stream_rows;
+    bool signed_codes; /* INT8: operands are codes with their sign; otherwise they are unsigned, by
+                          an offset that points carry */
     /* One row of x (f32, f16, bf16; INT8: int8) of k elements into the level's form. */
     void (*widen)(gemmux_code code, const void *from, int64_t k, void *to);
     /* Sums of x over each segment of `segment` k; NULL where the level never needs them. */
@@ -96,5 +98,10 @@ gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux
 void gemmux_panel_release(void *state);
 gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_call *call,
                                gemmux_error *error);
+
+/* They, by the names they have in a level's file, for its descriptor. Where the level cannot be
+ * built its file defines this anew: .run = NULL. */
+#define GEMMUX_PANEL_FUNCTIONS                                                                     \
+    .configure = configure, .prepare = prepare, .release = gemmux_panel_release, .run = run
 
 #endif

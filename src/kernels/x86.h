@@ -1,100 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the x86 levels share: forced inlining and unrolling, so that loops over registers become
- * registers on gcc and clang alike, and the dispatch from a format to a loop of its own. A level's
- * file opens its instruction set itself, by pragma, right after its includes.
+ * What the x86 levels include before they open their instruction set.
  */
 #ifndef GEMMUX_X86_H
 #define GEMMUX_X86_H
 
-#include "panel_run.h"
-
-#define GEMMUX_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#    define GEMMUX_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#    define GEMMUX_UNROLL _Pragma("GCC unroll 32")
-#endif
-
-/* Bytes from what is read to what is fetched: loops that decode are too dense for the processor's
- * own prefetcher to run ahead by itself. Half and twice as much were slower (bench/results). */
-enum { GEMMUX_AHEAD = 8192 };
-
-/* Every line of a strip that streams is fetched so, scales too: a gap costs a whole latency. */
-GEMMUX_INLINE void gemmux_fetch_ahead(const uint8_t *read)
-{
-    __builtin_prefetch(read + GEMMUX_AHEAD, 0, 3);
-}
-
-/* Calls what(strip, code, zero, ...) with code and zero as constants. */
-#define GEMMUX_FOR_CODE(what, strip, ...)                                                          \
-    switch ((strip)->code) {                                                                       \
-    case GEMMUX_CODE_F32:                                                                          \
-        what(strip, GEMMUX_CODE_F32, GEMMUX_ZERO_NONE, __VA_ARGS__);                               \
-        break;                                                                                     \
-    case GEMMUX_CODE_F16:                                                                          \
-        what(strip, GEMMUX_CODE_F16, GEMMUX_ZERO_NONE, __VA_ARGS__);                               \
-        break;                                                                                     \
-    case GEMMUX_CODE_NF4:                                                                          \
-        what(strip, GEMMUX_CODE_NF4, GEMMUX_ZERO_NONE, __VA_ARGS__);                               \
-        break;                                                                                     \
-    default:                                                                                       \
-        GEMMUX_FOR_BF16_CODE(what, strip, __VA_ARGS__)                                             \
-    }
-
-/* The same for codes that bf16 holds exactly (NF4 apart). */
-#define GEMMUX_FOR_BF16_CODE(what, strip, ...)                                                     \
-    switch ((strip)->code) {                                                                       \
-    case GEMMUX_CODE_BF16:                                                                         \
-        what(strip, GEMMUX_CODE_BF16, GEMMUX_ZERO_NONE, __VA_ARGS__);                              \
-        break;                                                                                     \
-    case GEMMUX_CODE_E4M3:                                                                         \
-        what(strip, GEMMUX_CODE_E4M3, GEMMUX_ZERO_NONE, __VA_ARGS__);                              \
-        break;                                                                                     \
-    case GEMMUX_CODE_E5M2:                                                                         \
-        what(strip, GEMMUX_CODE_E5M2, GEMMUX_ZERO_NONE, __VA_ARGS__);                              \
-        break;                                                                                     \
-    default:                                                                                       \
-        GEMMUX_FOR_INT8_CODE(what, strip, __VA_ARGS__)                                             \
-    }
-
-/* The same for codes that are small integers (E2M1 when doubled). */
-#define GEMMUX_FOR_INT8_CODE(what, strip, ...)                                                     \
-    if ((strip)->code == GEMMUX_CODE_INT8)                                                         \
-        what(strip, GEMMUX_CODE_INT8, GEMMUX_ZERO_NONE, __VA_ARGS__);                              \
-    else if ((strip)->code == GEMMUX_CODE_E2M1)                                                    \
-        what(strip, GEMMUX_CODE_E2M1, GEMMUX_ZERO_NONE, __VA_ARGS__);                              \
-    else if ((strip)->zero == GEMMUX_ZERO_NONE)                                                    \
-        what(strip, GEMMUX_CODE_INT4, GEMMUX_ZERO_NONE, __VA_ARGS__);                              \
-    else if ((strip)->zero == GEMMUX_ZERO_POINT)                                                   \
-        what(strip, GEMMUX_CODE_INT4, GEMMUX_ZERO_POINT, __VA_ARGS__);                             \
-    else                                                                                           \
-        what(strip, GEMMUX_CODE_INT4, GEMMUX_ZERO_MIN, __VA_ARGS__);
-
-/* Codes in 32 bits. */
-GEMMUX_INLINE int gemmux_lane_codes(const int code)
-{
-    switch (code) {
-    case GEMMUX_CODE_F32:
-        return 1;
-    case GEMMUX_CODE_F16:
-    case GEMMUX_CODE_BF16:
-        return 2;
-    case GEMMUX_CODE_E2M1:
-    case GEMMUX_CODE_INT4:
-    case GEMMUX_CODE_NF4:
-        return 8;
-    default:
-        return 4;
-    }
-}
-
-/* Which element of its lane position p holds: p with its bits reversed (panel16.h). */
-GEMMUX_INLINE int gemmux_lane_element(const int per_lane, const int p)
-{
-    if (per_lane == 8)
-        return (p & 1) << 2 | (p & 2) | p >> 2;
-    return per_lane == 4 ? (p & 1) << 1 | p >> 1 : p;
-}
+#include "panel_codes.h"
 
 #endif

@@ -460,9 +460,8 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 #    endif
 
 #else
-#    define configure NULL
-#    define prepare   NULL
-#    define run       NULL
+#    undef GEMMUX_PANEL_FUNCTIONS
+#    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
 /* Codes that bf16 holds. */
@@ -527,8 +526,5 @@ const gemmux_kernel gemmux_kernel_x86_avx512_bf16 = {
     .forms = forms,
     .form_count = sizeof forms / sizeof forms[0],
     .packing = &gemmux_packing_panel16,
-    .configure = configure,
-    .prepare = prepare,
-    .release = gemmux_panel_release,
-    .run = run,
+    GEMMUX_PANEL_FUNCTIONS,
 };

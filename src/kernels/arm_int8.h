@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the NEON int8 levels share: codes as signed bytes (e2m1 doubled), x in their order, SDOT for
+ * few rows. Included after the instruction set is open; LEVEL_MMLA says how many rows multiply.
+ */
+#ifndef GEMMUX_ARM_INT8_H
+#define GEMMUX_ARM_INT8_H
+
+#include "arm_decode.h"
+
+#define LEVEL_X        GEMMUX_PANEL_INT8
+#define LEVEL_WIDE_NF4 false
+#define LEVEL_SUM      sum_x
+#define LEVEL_FOR_CODE GEMMUX_FOR_INT8_CODE
+
+typedef int32x4_t lane_sum;
+
+GEMMUX_INLINE lane_sum zero_sum(void)
+{
+    return vdupq_n_s32(0);
+}
+
+GEMMUX_INLINE lane_sum accumulate(lane_sum sum, uint32x4_t w, uint32x4_t x, const int i)
+{
+    int8x16_t quads = vreinterpretq_s8_u32(w), lanes = vreinterpretq_s8_u32(x);
+    switch (i) {
+    case 0:
+        return vdotq_laneq_s32(sum, quads, lanes, 0);
+    case 1:
+        return vdotq_laneq_s32(sum, quads, lanes, 1);
+    case 2:
+        return vdotq_laneq_s32(sum, quads, lanes, 2);
+    default:
+        return vdotq_laneq_s32(sum, quads, lanes, 3);
+    }
+}
+
+GEMMUX_INLINE float32x4_t as_f32(lane_sum sum, int32x4_t points, int32x4_t x_sum)
+{
+    return vcvtq_f32_s32(vmlsq_s32(sum, points, x_sum));
+}
+
+/* Sixteen k as four quads in the order k + 0 2 1 3. */
+GEMMUX_INLINE void decode_four(const int code, const int zero, const tables *t, const side *d,
+                               const uint8_t *block, int part, int quarter, uint32x4_t *w)
+{
+    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    static const int8_t offset[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+    (void)t, (void)d, (void)part;
+    GEMMUX_UNROLL
+    for (int i = 0; i < 4; i++) {
+        if (code == GEMMUX_CODE_INT8) {
+            w[i] = load_lanes(block + i * 64 + quarter * 16);
+            continue;
+        }
+        uint8x16_t nibbles = nibbles_of(load_lanes(block + i / 2 * 64 + quarter * 16), i % 2);
+        if (code == GEMMUX_CODE_E2M1)
+            nibbles = vreinterpretq_u8_s8(vqtbl1q_s8(vld1q_s8(doubled), nibbles));
+        else if (zero == GEMMUX_ZERO_NONE)
+            nibbles = vreinterpretq_u8_s8(vqtbl1q_s8(vld1q_s8(offset), nibbles));
+        w[i] = vreinterpretq_u32_u8(nibbles);
+    }
+}
+
+/* An integer sum takes its scale afterwards. */
+GEMMUX_INLINE uint32x4_t scale_lanes(uint32x4_t w, float32x4_t scale)
+{
+    (void)scale;
+    return w;
+}
+
+/* Each four bytes in the order 0 2 1 3, padded with zeros to GEMMUX_PANEL_K. */
+static void widen(gemmux_code code, const void *from, int64_t k, void *to)
+{
+    static const uint8_t order[16] = {0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15};
+    (void)code;
+    int64_t padded = (k + GEMMUX_PANEL_K - 1) / GEMMUX_PANEL_K * GEMMUX_PANEL_K;
+    for (int64_t i = 0; i < padded; i += 16) {
+        uint8_t bytes[16] = {0};
+        if (i < k)
+            memcpy(bytes, (const char *)from + i, (size_t)(k - i < 16 ? k - i : 16));
+        vst1q_u8((uint8_t *)to + i, vqtbl1q_u8(vld1q_u8(bytes), vld1q_u8(order)));
+    }
+}
+
+static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
+{
+    int32_t *out = sums;
+    for (int64_t first = 0; first < k; first += segment) {
+        int64_t last = first + segment < k ? first + segment : k;
+        int32x4_t sum = vdupq_n_s32(0);
+        for (int64_t i = first; i < last; i += 16) /* multiples of 16 */
+            sum = vdotq_s32(sum, vdupq_n_s8(1), vld1q_s8((const int8_t *)x + i));
+        *out++ = vaddvq_s32(sum);
+    }
+}
+
+static void points(const uint8_t *from, int64_t count, void *to)
+{
+    for (int64_t i = 0; i < count; i++)
+        ((int32_t *)to)[i] = from[i];
+}
+
+#include "arm_panel.h"
+
+#endif
