@@ -7,13 +7,15 @@
  *   bench_kernels [-t threads] [-n N] [-k K] [-m M,M...] [-x FORMAT] [-w FORMAT,FORMAT...]
  *                 [-y FORMAT] [-o KERNELS] [-r rounds] [-e experts,top_k] [-c] [-i]
  *
- * Prints per candidate the median of the rounds (of the read rate too; peaks are the best): time,
- * bytes of stored weights a second and their share of the read rate, operations a second and their
- * share of the peak of the kernel's math.
+ * Prints per candidate the median of the rounds (shares of the read rate are taken round by round;
+ * peaks are the best): time, bytes of stored weights a second and their share of the read rate,
+ * operations a second and their share of the peak of the kernel's math.
  */
 #include "gemmux.h"
 #include "kernel.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,8 @@ enum {
     MAX_ENTRIES = 512,
     MAX_ROUNDS = 64,
     MAX_COPIES = 64,
+    MAX_CALLS = 4096,
+    ROUND_US = 20000, /* of one candidate's calls in one round */
 };
 
 typedef struct options {
@@ -116,39 +120,75 @@ static bool open_entry(entry *e, const gemmux_machine *machine, const gemmux_wei
     return true;
 }
 
+/* The median of a round's calls: another process now and then takes a time slice. */
 static void time_entry(entry *e, const gemmux_args *args, int round)
 {
+    static double us[MAX_CALLS];
     gemmux_error error;
     double total = 0;
     int calls = 0;
-    for (int pass = 0; pass == 0 || (total < 20000 && pass < 200); pass++)
-        for (int i = 0; i < e->copies; i++, calls++) {
+    for (int pass = 0; pass == 0 || total < ROUND_US; pass++)
+        for (int i = 0; i < e->copies && calls < MAX_CALLS; i++, calls++) {
             double start = now_us();
             if (gemmux_run(e->plans[i], args, &error)) {
                 fprintf(stderr, "%s: %s\n", e->kernel->name, error.text);
                 exit(1);
             }
-            total += now_us() - start;
+            us[calls] = now_us() - start;
+            total += calls < MAX_CALLS - 1 ? us[calls] : ROUND_US;
         }
-    e->us[round] = total / calls;
+    e->us[round] = median(us, calls);
 }
 
-static void report(entry *e, const options *o, const gemmux_machine *machine)
+/* reads: the read rate of each round, which each round's time is held against. */
+static void report(entry *e, const options *o, const gemmux_machine *machine, const double *reads)
 {
     const gemmux_problem *p = &e->problem;
     const gemmux_range *ranges;
     gemmux_plan_ranges(e->plans[0], &ranges);
     const gemmux_form *form = &e->kernel->forms[ranges[0].decision.form];
-    double us = median(e->us, o->rounds), rows = (double)gemmux_problem_rows(p);
+    double shares[MAX_ROUNDS], rows = (double)gemmux_problem_rows(p);
     double used = p->op == GEMMUX_MOE ? (rows < p->experts ? rows : p->experts) : 1;
     double bytes = used * (double)gemmux_stored_bytes(p->w, 1, p->n, p->k);
+    for (int round = 0; round < o->rounds; round++)
+        shares[round] = bytes / e->us[round] * 1e6 / reads[round];
+    double us = median(e->us, o->rounds);
     double operations = 2 * rows * (double)p->n * (double)p->k;
     printf("%-18s %-8s %-12s M=%-5lld %10.1f us %7.2f GB/s %5.2f of read %8.1f GFLOP/s %5.2f of %s "
            "peak  (%.1f..%.1f us)\n",
            e->kernel->name, o->x, e->w, (long long)p->m, us, bytes / us / 1e3,
-           bytes / us * 1e6 / machine->bandwidth, operations / us / 1e3,
+           median(shares, o->rounds), operations / us / 1e3,
            operations / us * 1e6 / machine->peak[form->math], gemmux_math_name(form->math),
            e->us[0], e->us[o->rounds - 1]);
+}
+
+/* Each thread on a processor of its own: on a busy machine two would else meet on one, and one wait
+ * for the other's time slice to end. */
+typedef struct pinning {
+    atomic_int arrived;
+    int count;
+    bool pin; /* false: any processor again */
+} pinning;
+
+static void pin_one(void *context, size_t i)
+{
+    pinning *p = context;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (!p->pin || cpu == (int)i)
+            CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof set, &set);
+    atomic_fetch_add(&p->arrived, 1);
+    while (atomic_load(&p->arrived) < p->count) /* so that no thread takes two items */
+        sched_yield();
+}
+
+static void pin_threads(gemmux_threads *threads, bool pin)
+{
+    pinning p = {.count = gemmux_threads_count(threads), .pin = pin};
+    if (p.count > 1)
+        gemmux_parallel(threads, pin_one, &p, (size_t)p.count);
 }
 
 static int split(char *text, char **parts)
@@ -282,7 +322,10 @@ int main(int argc, char **argv)
     double reads[MAX_ROUNDS], peak[GEMMUX_MATH_COUNT] = {0};
     for (int round = 0; round < o.rounds; round++) {
         gemmux_machine now = machine;
+        pin_threads(threads,
+                    false); /* the measurement starts threads that inherit this one's set */
         gemmux_machine_measure(&now, o.threads, &error);
+        pin_threads(threads, true);
         reads[round] = now.bandwidth;
         for (int i = 0; i < GEMMUX_MATH_COUNT; i++)
             peak[i] = now.peak[i] > peak[i] ? now.peak[i] : peak[i];
@@ -292,13 +335,14 @@ int main(int argc, char **argv)
             time_entry(&entries[i], &args, round);
         }
     }
-    machine.bandwidth = median(reads, o.rounds);
+    double sorted[MAX_ROUNDS];
+    memcpy(sorted, reads, sizeof sorted);
     memcpy(machine.peak, peak, sizeof peak);
     printf(
         "%s, %d threads, N=%lld K=%lld: read %.1f GB/s, f32 %.0f, bf16 %.0f, int8 %.0f GFLOP/s\n",
-        machine.name, o.threads, (long long)o.n, (long long)o.k, machine.bandwidth / 1e9,
+        machine.name, o.threads, (long long)o.n, (long long)o.k, median(sorted, o.rounds) / 1e9,
         peak[GEMMUX_MATH_F32] / 1e9, peak[GEMMUX_MATH_BF16] / 1e9, peak[GEMMUX_MATH_INT8] / 1e9);
     for (int i = 0; i < count; i++)
-        report(&entries[i], &o, &machine);
+        report(&entries[i], &o, &machine, reads);
     return 0;
 }
