@@ -7,15 +7,21 @@
  *     bench_peers MODULE... [-f mxfp4,f32] [-s 4096x4096,14336x4096] [-m 1,4] [-t 1,2] [-r 7]
  *                 [-e EXPERTS,TOP_K] [-k KERNELS] [-l]
  *
+ * Every thread is pinned: the calling one to the first CPU, those that a library starts to the next
+ * ones in turn. On a machine that others use too, two threads on one core would wait for each other
+ * by whole time slices.
+ *
  * -k x86_* races gemmux's own kernels only; -l learns first, as gemmux bench --learn does.
  */
 #define _GNU_SOURCE
 #include "gemmux.h"
 #include "peer.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <getopt.h>
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +73,50 @@ static void must(gemmux_status status, const gemmux_error *error)
         fprintf(stderr, "peers: %s\n", error->text);
         exit(1);
     }
+}
+
+/* ---------------------------------------------------------------------------------- pinning -- */
+
+static cpu_set_t allowed;
+
+/* The calling thread to the first CPU, or to all while it starts threads that inherit. */
+static void pin_caller(bool pinned)
+{
+    cpu_set_t one;
+    int cpu = 0;
+    CPU_ZERO(&one);
+    while (!CPU_ISSET(cpu, &allowed))
+        cpu++;
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, pinned ? &one : &allowed);
+}
+
+/* Threads that were not there at the last call go to the CPUs after the first. */
+static void pin_new_threads(void)
+{
+    static pid_t known[4096];
+    static int count;
+    int cpus[CPU_SETSIZE], cpu_count = 0, next = 1;
+    DIR *tasks = opendir("/proc/self/task");
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &allowed))
+            cpus[cpu_count++] = i;
+    for (struct dirent *e = tasks ? readdir(tasks) : NULL; e; e = readdir(tasks)) {
+        pid_t id = (pid_t)strtol(e->d_name, NULL, 10);
+        bool seen = id <= 0;
+        for (int i = 0; i < count && !seen; i++)
+            seen = known[i] == id;
+        if (seen)
+            continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpus[id == getpid() ? 0 : next++ % cpu_count], &one);
+        sched_setaffinity(id, sizeof one, &one);
+        if (count < 4096)
+            known[count++] = id;
+    }
+    if (tasks)
+        closedir(tasks);
 }
 
 /* ------------------------------------------------------------------------- gemmux as a peer -- */
@@ -167,6 +217,8 @@ static double best_us(own_product *s)
         if (gemmux_run(s->plans[i % s->p.copies], &s->args, &error))
             return -1;
         double us = now_us() - start;
+        if (!i)
+            pin_new_threads(); /* of a library that the kernel calls */
         if (i && (best < 0 || us < best))
             best = us;
     }
@@ -208,8 +260,11 @@ static void *open_own(const peer *self, const peer_product *p)
     must(gemmux_machine_find("cpu", &s->machine, &error), &error);
     s->machine.cores = p->threads;
     must(gemmux_records_load(&s->machine, &s->records, NULL, 0, &error), &error);
-    must(gemmux_threads_create(p->threads, &s->threads, &error), &error);
+    pin_caller(false);
     must(gemmux_machine_measure(&s->machine, p->threads, &error), &error);
+    pin_caller(true);
+    must(gemmux_threads_create(p->threads, &s->threads, &error), &error);
+    pin_new_threads();
     own_bandwidth = s->machine.bandwidth;
     must(gemmux_quantise(p->w, 1, p->n, p->k, s->problem.w, &one, &error), &error);
     for (int i = 0; i < p->copies; i++)
@@ -432,6 +487,7 @@ static void compete(const peer_product *product, const setting *s)
         else
             snprintf(c[count].name, sizeof c[count].name, "gemmux %s", own_kernel(state));
         all[i].run(state, 0);
+        pin_new_threads();
         all[i].result(state, count ? y : reference);
         c[count].error = count ? relative_error(y, reference, outputs) : 0;
         if (all[i].rest)
@@ -541,6 +597,10 @@ int main(int argc, char **argv)
         default:
             return 2;
         }
+    }
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) {
+        perror("peers: sched_getaffinity");
+        return 1;
     }
     if (s.rounds < 1 || s.rounds > MOST_ROUNDS) {
         fprintf(stderr, "peers: -r wants 1 to %d\n", MOST_ROUNDS);
