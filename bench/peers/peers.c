@@ -138,6 +138,24 @@ static const char *own_only;
 static bool own_learns;
 static double own_bandwidth; /* measured in this run, bytes a second */
 
+/* The best of all measurements of this run: the others met somebody else on a core. */
+static void measure(gemmux_machine *machine, int threads)
+{
+    static gemmux_machine best[64];
+    gemmux_machine *known = &best[threads < 64 ? threads : 0];
+    gemmux_error error;
+    pin_caller(false);
+    for (int i = 0; i < (known->bandwidth > 0 ? 1 : 5); i++) {
+        must(gemmux_machine_measure(machine, threads, &error), &error);
+        known->bandwidth = fmax(known->bandwidth, machine->bandwidth);
+        for (int j = 0; j < GEMMUX_MATH_COUNT; j++)
+            known->peak[j] = fmax(known->peak[j], machine->peak[j]);
+    }
+    pin_caller(true);
+    machine->bandwidth = own_bandwidth = known->bandwidth;
+    memcpy(machine->peak, known->peak, sizeof machine->peak);
+}
+
 static gemmux_format format_of(const char *text)
 {
     gemmux_format format;
@@ -260,12 +278,9 @@ static void *open_own(const peer *self, const peer_product *p)
     must(gemmux_machine_find("cpu", &s->machine, &error), &error);
     s->machine.cores = p->threads;
     must(gemmux_records_load(&s->machine, &s->records, NULL, 0, &error), &error);
-    pin_caller(false);
-    must(gemmux_machine_measure(&s->machine, p->threads, &error), &error);
-    pin_caller(true);
+    measure(&s->machine, p->threads);
     must(gemmux_threads_create(p->threads, &s->threads, &error), &error);
     pin_new_threads();
-    own_bandwidth = s->machine.bandwidth;
     must(gemmux_quantise(p->w, 1, p->n, p->k, s->problem.w, &one, &error), &error);
     for (int i = 0; i < p->copies; i++)
         repeat(&one, matrices, &s->w[i]);
@@ -398,7 +413,7 @@ static void report(const peer_product *p, const competitor *c, int count)
     double rows = (double)(p->m * (p->experts ? p->top_k : 1));
     double operations = 2 * rows * (double)p->n * (double)p->k, bytes = stored_bytes(p);
     gemmux_problem problem = problem_of(p);
-    printf("%s, %d thread%s, %d cop%s of w, reads at %.1f GB/s\n",
+    printf("%s, %d thread%s, %d cop%s of w, DRAM reads at %.1f GB/s\n",
            gemmux_problem_text(&problem, what, sizeof what), p->threads, p->threads == 1 ? "" : "s",
            p->copies, p->copies == 1 ? "y" : "ies", own_bandwidth / 1e9);
     printf("  %-28s %10s %9s %8s %8s %9s %9s\n", "", "us", "GFLOP/s", "w GB/s", "of DRAM", "error",
