@@ -167,6 +167,13 @@ enum {
     STREAM_K = 16, /* k of one block; every segment is a multiple */
 };
 
+/* Lines of codes in a block. No division: sanitizers check it, and the loop would not unroll. */
+GEMMUX_INLINE int block_lines(const int code)
+{
+    const int pairs = lane_pairs(code);
+    return pairs == 4 ? 2 : pairs == 2 ? 4 : 8;
+}
+
 /* Adds STREAM_K k to `chains` sums a row, so that the latency of one product is filled with
  * others. x and codes stand at the block's first k. */
 GEMMUX_INLINE void stream_block(const int code, const int zero, const int rows, const int chains,
@@ -175,7 +182,7 @@ GEMMUX_INLINE void stream_block(const int code, const int zero, const int rows, 
 {
     const int pairs = lane_pairs(code);
     GEMMUX_UNROLL
-    for (int lane = 0; lane < STREAM_K / 2 / pairs; lane++) {
+    for (int lane = 0; lane < block_lines(code); lane++) {
         __m512i v = load512(codes + lane * 64);
         __asm__("" : "+v"(v)); /* loaded once, not with each shift */
         gemmux_fetch_ahead(codes + lane * 64);
@@ -205,7 +212,7 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         x[r] = from[r];
         totals[r] = _mm512_loadu_ps(out + r * 16);
     }
-    const int block_bytes = STREAM_K / gemmux_lane_codes(code) * 64;
+    const int block_bytes = block_lines(code) * 64;
     const uint8_t *codes = s->codes;
     int64_t segment = 0;
     for (int64_t k = 0; k < s->k; segment++) {
