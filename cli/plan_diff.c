@@ -166,6 +166,7 @@ static void compare_phase(differ *d, const char *device, const json_t *old_layer
     if (verdict == SAME)
         return;
     json_t *flipped = json_array();
+    json_t *m = json_object_get(json_is_object(new_phase) ? new_phase : old_phase, "m");
     bool moved = strcmp(text_of(a, "kernel"), text_of(b, "kernel")) != 0;
     if (json_is_object(a) && moved)
         add_flipped(flipped, text_of(a, "kernel"), new_phase, old_phase, "fails");
@@ -174,12 +175,11 @@ static void compare_phase(differ *d, const char *device, const json_t *old_layer
     flipped = ordered(flipped);
     explain(a, b, old_phase, new_phase, flipped, d->new_version, why, sizeof why);
     d->count[verdict]++;
-    json_array_append_new(d->changes,
-                          json_pack("{s:s, s:s, s:s, s:O, s:s, s:b, s:o, s:o, s:o, s:s}", "device",
-                                    device, "layer", text_of(new_layer, "group"), "phase", name,
-                                    "m", json_object_get(new_phase, "m"), "verdict",
-                                    judgements[verdict], "kernel_changed", moved, "old", shared(a),
-                                    "new", shared(b), "flipped", flipped, "why", why));
+    json_array_append_new(
+        d->changes, json_pack("{s:s, s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:o, s:s}", "device",
+                              device, "layer", text_of(new_layer, "group"), "phase", name, "m",
+                              shared(m), "verdict", judgements[verdict], "kernel_changed", moved,
+                              "old", shared(a), "new", shared(b), "flipped", flipped, "why", why));
 }
 
 /* -------------------------------------------------------------------------- layers and devices */
@@ -286,7 +286,10 @@ static const char *time_text(double us, char *buffer, size_t size)
     char number[32];
     const char *unit = us >= 1e6 ? "s" : us >= 1e3 ? "ms" : "us";
     double value = us >= 1e6 ? us / 1e6 : us >= 1e3 ? us / 1e3 : us;
-    snprintf(buffer, size, "%s %s", cli_number(value, number, sizeof number), unit);
+    if (us > 0)
+        snprintf(buffer, size, "%s %s", cli_number(value, number, sizeof number), unit);
+    else
+        snprintf(buffer, size, "-"); /* nothing that runs */
     return buffer;
 }
 

@@ -66,6 +66,17 @@ run 3 plan diff "$old" "$new" --json
 json changes.0.verdict worse
 json changes.0.kernel_changed false
 
+# No kernel at all any more.
+run 3 plan llama-3.1-8b --device zen4 --deny '*' --save "$new"
+run 3 plan diff "$old" "$new" --json
+json changes.0.verdict worse
+json changes.0.new null
+json changes.0.m 1
+json changes.0.flipped.0.code denied
+json devices.0.new_fits false
+run 3 plan diff "$old" "$new"
+prints "no kernel"
+
 # Two questions are two answers: said, not refused.
 run 0 plan llama-3.1-8b --device zen4 --batch 4 --save "$new"
 run 0 plan diff "$old" "$old"
