@@ -141,12 +141,15 @@ static gemmux_workload choose(const gemmux_workload *asked, cli_choice_id choice
     return load;
 }
 
-static bool whole(const cli_planned *device)
+/* Kinds of layers that no kernel for the device itself multiplies. */
+static int kinds_elsewhere(const cli_planned *device)
 {
-    for (int i = 0; i < device->forecast.kind_count; i++)
-        if (device->kinds[i].broken)
-            return false;
-    return true;
+    int count = 0;
+    for (int i = 0; i < device->forecast.kind_count; i++) {
+        const gemmux_kernel *kernel = device->kinds[i].decode.kernel;
+        count += kernel && gemmux_kernel_device(kernel) != (gemmux_device_kind)device->machine.kind;
+    }
+    return count;
 }
 
 static void judge(cli_planned *device)
@@ -173,6 +176,12 @@ static void judge(cli_planned *device)
     else
         snprintf(device->verdict, sizeof device->verdict,
                  "does not fit: %s needed, %s there, %s too much", need, have, gap);
+    device->elsewhere = kinds_elsewhere(device);
+    if (device->elsewhere)
+        snprintf(device->verdict + strlen(device->verdict),
+                 sizeof device->verdict - strlen(device->verdict),
+                 "; %d of %d kinds of layers run on the CPU: no kernel for this device",
+                 device->elsewhere, f->kind_count);
 }
 
 /* "bf16 would need 217.7 GiB (3.6 times as much), which does not fit" */
@@ -300,7 +309,7 @@ static int report(const cli_plan_answer *plan)
     if (!options->json)
         cli_plan_show(plan);
     for (int i = 0; i < plan->device_count; i++)
-        fitting += plan->devices[i].forecast.fits && whole(&plan->devices[i]);
+        fitting += plan->devices[i].forecast.fits;
     return code ? code : fitting ? CLI_DONE : CLI_NO_KERNEL;
 }
 

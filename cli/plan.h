@@ -29,6 +29,7 @@ typedef struct cli_planned {
     gemmux_forecast choices[CLI_CHOICE_COUNT];
     int tp_that_fits;  /* where it does not fit as asked: the fewest devices (1, 2, 4, 8, 16) on
                           which it would; 0: none, or not needed */
+    int elsewhere;     /* kinds of layers that run on the CPU although the device is none */
     char verdict[256]; /* whether it fits, with the numbers */
     char advice[640];  /* what to ask for, and why */
 } cli_planned;

@@ -145,6 +145,12 @@ static json_t *memory(const gemmux_forecast *f)
     return object;
 }
 
+/* Times that lack some layers are none. */
+static json_t *time_of(const gemmux_forecast *f, double us)
+{
+    return f->whole ? cli_json_number(us) : json_null();
+}
+
 static json_t *choices(const cli_planned *device)
 {
     json_t *list = json_array();
@@ -154,8 +160,8 @@ static json_t *choices(const cli_planned *device)
                                               cli_choice_name((cli_choice_id)i), "fits", f->fits,
                                               "weight_bytes", (json_int_t)f->weight_bytes,
                                               "peak_bytes", (json_int_t)f->peak_bytes, "decode_us",
-                                              cli_json_number(f->decode_us), "prefill_us",
-                                              cli_json_number(f->prefill_us)));
+                                              time_of(f, f->decode_us), "prefill_us",
+                                              time_of(f, f->prefill_us)));
     }
     return list;
 }
@@ -168,12 +174,11 @@ static json_t *device(const cli_plan_answer *plan, const cli_planned *d)
     json_object_set_new(machine, "bandwidth", cli_json_number(d->machine.bandwidth));
     for (int i = 0; i < f->kind_count; i++)
         json_array_append_new(layers, layer(plan, d, &d->kinds[i]));
-    return json_pack("{s:o, s:b, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "device", machine,
-                     "fits", f->fits, "tp_that_fits",
-                     d->tp_that_fits ? json_integer(d->tp_that_fits) : json_null(), "verdict",
-                     d->verdict, "advice", d->advice, "memory", memory(f), "decode_us",
-                     cli_json_number(f->decode_us), "prefill_us", cli_json_number(f->prefill_us),
-                     "choices", choices(d), "layers", layers);
+    return json_pack(
+        "{s:o, s:b, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "device", machine, "fits", f->fits,
+        "tp_that_fits", d->tp_that_fits ? json_integer(d->tp_that_fits) : json_null(), "verdict",
+        d->verdict, "advice", d->advice, "memory", memory(f), "decode_us", time_of(f, f->decode_us),
+        "prefill_us", time_of(f, f->prefill_us), "choices", choices(d), "layers", layers);
 }
 
 json_t *cli_plan_json(const cli_plan_answer *plan)

@@ -24,6 +24,15 @@ static const char *time_text(double us, char *buffer, size_t size)
     return buffer;
 }
 
+/* The time of all layers; "-" where some have none. */
+static const char *total_text(const gemmux_forecast *f, double us, char *buffer, size_t size)
+{
+    if (f->whole)
+        return time_text(us, buffer, size);
+    snprintf(buffer, size, "-");
+    return buffer;
+}
+
 /* -------------------------------------------------------------------------------------- model --
  */
 
@@ -33,7 +42,8 @@ static void show_model(const cli_plan_answer *plan)
     const gemmux_workload *load = &plan->devices[0].forecast.load;
     const char *architecture = gemmux_model_name(plan->model),
                *note = gemmux_model_note(plan->model);
-    char text[512], formats[160], stored[32], number[32], window[64] = "", cache[64] = "";
+    char text[512], formats[160], stored[32], number[32], window[64] = "", cache[64] = "",
+                                                          most[48] = "";
     cli_print(CLI_BOLD, "%s", plan->name);
     cli_print(CLI_PLAIN, ", %s%s%s\n", gemmux_model_kind(plan->model), architecture ? " " : "",
               architecture ? architecture : "");
@@ -50,10 +60,12 @@ static void show_model(const cli_plan_answer *plan)
     if (f->kv_heads)
         snprintf(cache, sizeof cache, ", %d kv heads of %d", (int)f->kv_heads, (int)f->head_size);
     else if (f->kv_elements)
-        snprintf(cache, sizeof cache, ", keys and values in a latent of %lld",
+        snprintf(cache, sizeof cache, ", each caches %lld numbers a token",
                  (long long)f->kv_elements);
-    snprintf(text, sizeof text, "%d blocks%s%s, at most %lld tokens", (int)f->blocks, window, cache,
-             (long long)f->max_context);
+    if (f->max_context)
+        snprintf(most, sizeof most, ", at most %lld tokens", (long long)f->max_context);
+    snprintf(text, sizeof text, "%d block%s%s%s%s", (int)f->blocks, f->blocks == 1 ? "" : "s",
+             window, cache, most);
     cli_wrap(CLI_PLAIN, 2, text);
     if (note)
         cli_wrap(CLI_WARN, 2, note);
@@ -201,8 +213,8 @@ static void show_choices(const cli_planned *device)
         cli_cell(table, CLI_PLAIN, "%s", cli_bytes(f->weight_bytes, weights, sizeof weights));
         cli_cell(table, CLI_PLAIN, "%s", cli_bytes(f->peak_bytes, peak, sizeof peak));
         cli_cell(table, f->fits ? CLI_GOOD : CLI_BAD, "%s", f->fits ? "yes" : "no");
-        cli_cell(table, CLI_PLAIN, "%s", time_text(f->decode_us, decode, sizeof decode));
-        cli_cell(table, CLI_PLAIN, "%s", time_text(f->prefill_us, prefill, sizeof prefill));
+        cli_cell(table, CLI_PLAIN, "%s", total_text(f, f->decode_us, decode, sizeof decode));
+        cli_cell(table, CLI_PLAIN, "%s", total_text(f, f->prefill_us, prefill, sizeof prefill));
     }
     cli_table_print(table);
 }
@@ -213,15 +225,16 @@ static void show_device(const cli_plan_answer *plan, const cli_planned *device)
     char arch[32], text[512], decode[32], prefill[32], rate[32];
     cli_print(CLI_BOLD, "%s", device->machine.name);
     cli_print(CLI_PLAIN, " (%s)\n", gemmux_machine_arch(&device->machine, arch, sizeof arch));
-    cli_wrap(f->fits ? CLI_GOOD : CLI_BAD, 2, device->verdict);
+    cli_wrap(!f->fits ? CLI_BAD : device->elsewhere ? CLI_WARN : CLI_GOOD, 2, device->verdict);
     snprintf(text, sizeof text,
              "products of one decode step: %s, at most %s tokens a second; of filling the context: "
              "%s; attention, norms and sampling come on top",
-             time_text(f->decode_us, decode, sizeof decode),
+             total_text(f, f->decode_us, decode, sizeof decode),
              cli_number(f->decode_us > 0 ? (double)f->load.batch * 1e6 / f->decode_us : 0, rate,
                         sizeof rate),
-             time_text(f->prefill_us, prefill, sizeof prefill));
-    cli_wrap(CLI_PLAIN, 2, text);
+             total_text(f, f->prefill_us, prefill, sizeof prefill));
+    if (f->whole)
+        cli_wrap(CLI_PLAIN, 2, text);
     cli_wrap(CLI_PLAIN, 2, device->advice);
     putchar('\n');
     show_layers(device);
@@ -249,16 +262,23 @@ static void show_devices(const cli_plan_answer *plan)
         cli_cell(table, CLI_PLAIN, "%s", d->machine.id);
         cli_cell(table, CLI_PLAIN, "%s", gemmux_machine_arch(&d->machine, arch, sizeof arch));
         cli_cell(table, CLI_PLAIN, "%.1f / %5s", (double)f->peak_bytes / 0x1p30, have);
-        cli_cell(table, f->fits ? CLI_GOOD : CLI_BAD, "%s", f->fits ? "yes" : tp);
-        cli_cell(table, CLI_PLAIN, "%s", time_text(f->decode_us, decode, sizeof decode));
-        cli_cell(table, CLI_PLAIN, "%s", time_text(f->prefill_us, prefill, sizeof prefill));
+        cli_cell(table,
+                 !f->fits       ? CLI_BAD
+                 : d->elsewhere ? CLI_WARN
+                                : CLI_GOOD,
+                 "%s",
+                 !f->fits       ? tp
+                 : d->elsewhere ? "on CPU"
+                                : "yes");
+        cli_cell(table, CLI_PLAIN, "%s", total_text(f, f->decode_us, decode, sizeof decode));
+        cli_cell(table, CLI_PLAIN, "%s", total_text(f, f->prefill_us, prefill, sizeof prefill));
     }
     cli_table_print(table);
-    cli_wrap(
-        CLI_DIM, 0,
-        "FITS \"on 4\": not as asked, but on four devices that share every layer (--tp 4). Times "
-        "are the products of one decode step and of filling the context; one --device alone "
-        "is shown in full.");
+    cli_wrap(CLI_DIM, 0,
+             "FITS \"on 4\": not as asked, but on four devices that share every layer (--tp 4); "
+             "\"on CPU\": layers for which the device has no kernel run there. Times "
+             "are the products of one decode step and of filling the context; one --device alone "
+             "is shown in full.");
 }
 
 void cli_plan_show(const cli_plan_answer *plan)

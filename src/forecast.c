@@ -256,6 +256,7 @@ gemmux_status gemmux_forecast_model(const gemmux_layer *const *layers, int layer
     if (forecast->total_bytes > forecast->peak_bytes)
         forecast->peak_bytes = forecast->total_bytes;
     forecast->memory_bytes = machine->memory_bytes;
+    forecast->whole = whole;
     forecast->fits =
         whole && (!machine->memory_bytes || forecast->peak_bytes <= machine->memory_bytes);
     return GEMMUX_OK;

@@ -225,8 +225,10 @@ static void one_block(gemmux_outliner *o, int32_t index)
         experts(o, block);
     else
         mlp(o, module, s->inner);
-    for (int i = 0; i < s->family->norms; i++)
-        vector(o, s->hidden, "%s.%s.weight", block, norms[i]);
+    for (int i = 0; i < s->family->norms; i++) { /* OLMo 2 has them after its products only */
+        int which = s->family->wide_norms ? 2 * i + 1 : i;
+        vector(o, s->hidden, "%s.%s.weight", block, norms[which]);
+    }
 }
 
 static gemmux_status incomplete(const gemmux_outliner *o, const char *what)

@@ -94,7 +94,7 @@ prints "inside a head"
 run 0 plan qwen3-8b --device h100-sxm --tp 16
 prints "8 heads on 16 devices: each is kept 2 times"
 run 0 plan deepseek-v3 --device h200 --tp 8
-prints "kept whole on every device" "a latent of 576" "1 block for predicting further tokens"
+prints "kept whole on every device" "each caches 576 numbers a token" "1 block for predicting further tokens"
 narrow 80
 
 # Without a cache whole sequences run, and nothing is cached.
@@ -110,8 +110,15 @@ run 3 plan smollm2-135m --device b200 --deny '*' --json
 json devices.0.layers.1.broken true
 json devices.0.layers.1.decode.decision null
 json devices.0.layers.1.decode.verdicts.0.verdict rejected
+json devices.0.decode_us null
+json devices.0.choices.0.prefill_us null
 run 0 plan smollm2-135m --device b200 --only ref_any --json
 json devices.0.layers.1.ranges.0.decision.kernel ref_any
+
+# Where the device has no kernel at all, that is said.
+run 0 plan gpt-oss-20b --device t4 --only ref_any
+tr -s '\n ' ' ' <"$work/out" >"$work/flat" && mv "$work/flat" "$work/out"
+prints "8 of 9 kinds of layers run on the CPU: no kernel for this device"
 
 # Headers are enough.
 cat >"$work/config.json" <<'END'
