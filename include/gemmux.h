@@ -879,7 +879,7 @@ typedef struct gemmux_forecast {
     int64_t total_bytes;     /* weights + workspace + cache */
     int64_t peak_bytes;      /* the larger of total and weights + repack */
     int64_t memory_bytes;    /* of the device; 0: unknown */
-    bool whole; /* every layer has a kernel; where not, the times below lack some */
+    bool whole;              /* every layer has a kernel; where not, the times below lack some */
     bool fits;
     double decode_us, prefill_us; /* products of one decode step, and of prefilling the batch */
 } gemmux_forecast;

@@ -225,9 +225,9 @@ static void one_block(gemmux_outliner *o, int32_t index)
         experts(o, block);
     else
         mlp(o, module, s->inner);
-    for (int i = 0; i < s->family->norms; i++) { /* OLMo 2 has them after its products only */
-        int which = s->family->wide_norms ? 2 * i + 1 : i;
-        vector(o, s->hidden, "%s.%s.weight", block, norms[which]);
+    for (int i = s->family->wide_norms; i < 4; i += s->family->wide_norms ? 2 : 1) {
+        if (s->family->wide_norms || i < s->family->norms) /* OLMo 2: after its products only */
+            vector(o, s->hidden, "%s.%s.weight", block, norms[i]);
     }
 }
 
