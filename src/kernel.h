@@ -96,9 +96,11 @@ struct gemmux_kernel {
     const char *name;
     const char *summary; /* one line: what it does, on what */
 
-    uint8_t device; /* gemmux_device_kind */
-    uint32_t isa;   /* CPU: gemmux_isa bits that must all be there */
-    int32_t cc_min; /* CUDA: 10 * major + minor */
+    uint8_t device;  /* gemmux_device_kind */
+    uint32_t isa;    /* CPU: gemmux_isa bits that must all be there */
+    float times_f32; /* CPU: its instructions do at most so many times the machine's f32 peak,
+                        whatever faster ones do; shares are of that. 0: no such limit */
+    int32_t cc_min;  /* CUDA: 10 * major + minor */
     int32_t cc_max;
     uint8_t arch_rule; /* gemmux_arch_rule */
     int32_t smem_bytes;

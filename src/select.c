@@ -302,6 +302,8 @@ static double estimate_us(const select_context *s, const candidate *c, const gem
         double peak = m->peak[f->math] > 0 ? m->peak[f->math] : m->peak[GEMMUX_MATH_F32];
         double bandwidth = m->bandwidth > 0 ? m->bandwidth : 10e9;
         memory_us = bytes / (bandwidth * f->share_bandwidth) * 1e6;
+        double limit = c->kernel->times_f32 * m->peak[GEMMUX_MATH_F32];
+        peak = limit > 0 && limit < peak ? limit : peak;
         compute_us = s->work.operations / ((peak > 0 ? peak : 10e9) * f->share_compute) * 1e6;
     }
     *bound = memory_us > compute_us ? GEMMUX_BOUND_MEMORY : GEMMUX_BOUND_COMPUTE;

@@ -346,6 +346,26 @@ static void test_every_m(void **state)
             }
 }
 
+/* K beyond what any level decodes at once: sums go on from one panel to the next. */
+static void test_long_k(void **state)
+{
+    fixture *f = *state;
+    static const char *const formats[][2] = {{"bf16", "mxfp4"},
+                                             {"bf16", "bf16"},
+                                             {"f32", "f32"},
+                                             {"bf16", "int4:g32"},
+                                             {"int8", "int8"}};
+    static const int64_t rows[] = {2, 20};
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++)
+        for (int pair = 0; runs_here(f, gemmux_builtin_kernels.kernels[i]) && pair < 5; pair++)
+            for (int m = 0; m < COUNT(rows); m++)
+                check_product(f, i,
+                              gemmux_problem_linear(
+                                  rows[m], 19, 4500, testing_format(formats[pair][0]),
+                                  testing_format(formats[pair][1]), gemmux_format_of(GEMMUX_F32)),
+                              RANDOM);
+}
+
 static void test_moe(void **state)
 {
     fixture *f = *state;
@@ -479,9 +499,10 @@ static void test_all_forms_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),   cmocka_unit_test(test_every_m),
-        cmocka_unit_test(test_moe),      cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_epilogue), cmocka_unit_test(test_all_forms_ran),
+        cmocka_unit_test(test_linear),        cmocka_unit_test(test_every_m),
+        cmocka_unit_test(test_long_k),        cmocka_unit_test(test_moe),
+        cmocka_unit_test(test_extremes),      cmocka_unit_test(test_epilogue),
+        cmocka_unit_test(test_all_forms_ran),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

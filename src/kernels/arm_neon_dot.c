@@ -44,7 +44,7 @@ static const gemmux_form forms[] = {
         .w_group_multiple = GEMMUX_PANEL_GROUP,
         .path = GEMMUX_PATH_NATIVE,
         .math = GEMMUX_MATH_INT8,
-        .share_compute = 0.35f, /* of SMMLA's peak, where there is SMMLA */
+        .share_compute = 0.5f,
         .share_bandwidth = 0.7f,
     },
     {
@@ -55,7 +55,7 @@ static const gemmux_form forms[] = {
         .w_group_multiple = GEMMUX_PANEL_GROUP,
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_INT8,
-        .share_compute = 0.3f,
+        .share_compute = 0.45f,
         .share_bandwidth = 0.6f,
     },
 };
@@ -65,6 +65,7 @@ const gemmux_kernel gemmux_kernel_arm_neon_dot = {
     .summary = "int8 dot products (SDOT), exact sums within a scale's group",
     .device = GEMMUX_CPU,
     .isa = GEMMUX_ISA_NEON | GEMMUX_ISA_DOTPROD,
+    .times_f32 = 4,
     .ops = GEMMUX_ALL_OPS,
     .epilogue = GEMMUX_ALL_EPILOGUES,
     .forms = forms,

@@ -7,4 +7,7 @@
 
 #include "panel_codes.h"
 
+/* Levels that the AMX levels share all but the tile with. */
+extern const gemmux_panel_level gemmux_level_avx512_bf16, gemmux_level_avx512_vnni;
+
 #endif

@@ -424,7 +424,7 @@ static void points(const uint8_t *from, int64_t count, void *to)
     }
 }
 
-static const gemmux_panel_level level = {
+const gemmux_panel_level gemmux_level_avx512_bf16 = {
     .x = LEVEL_X,
     .tile_rows = TILE_ROWS,
     .tile_strips = TILE_STRIPS,
@@ -445,19 +445,19 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
                              const gemmux_form *form, gemmux_config *config)
 {
     (void)form;
-    return gemmux_panel_configure(&level, problem, machine, config);
+    return gemmux_panel_configure(&gemmux_level_avx512_bf16, problem, machine, config);
 }
 
 static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_packed *w, void **state, gemmux_error *error)
 {
     (void)w;
-    return gemmux_panel_prepare(&level, problem, machine, state, error);
+    return gemmux_panel_prepare(&gemmux_level_avx512_bf16, problem, machine, state, error);
 }
 
 static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 {
-    return gemmux_panel_run(&level, call, error);
+    return gemmux_panel_run(&gemmux_level_avx512_bf16, call, error);
 }
 
 #    if defined(__clang__)
@@ -528,6 +528,7 @@ const gemmux_kernel gemmux_kernel_x86_avx512_bf16 = {
     .summary = "bf16 dot products (VDPBF16PS), quantised weights upcast exactly on the way",
     .device = GEMMUX_CPU,
     .isa = GEMMUX_ISA_SSE2 | GEMMUX_ISA_AVX2 | GEMMUX_ISA_AVX512 | GEMMUX_ISA_AVX512BF16,
+    .times_f32 = 2,
     .ops = GEMMUX_ALL_OPS,
     .epilogue = GEMMUX_ALL_EPILOGUES,
     .forms = forms,
