@@ -185,6 +185,8 @@ void cli_wrap(cli_style style, int indent, const char *text);
 
 /* Progress on stderr when it is a terminal, else nothing. done == total erases the bar. */
 void cli_progress(int64_t done, int64_t total, const char *what);
+/* Other words where the bar stands; NULL: its own again. */
+void cli_progress_aside(const char *what);
 
 typedef struct cli_column {
     const char *title;

@@ -151,22 +151,52 @@ void cli_wrap(cli_style style, int indent, const char *text)
     }
 }
 
+static struct {
+    int64_t done, total;
+    char what[128];
+    bool shown;
+} bar = {.total = 1};
+
+static void draw_bar(const char *what)
+{
+    enum { BAR = 24 };
+    int filled = (int)(bar.done * BAR / bar.total), room = output.width - BAR - 24;
+    fprintf(stderr, "\r[%.*s%*s] %3d %%  %.*s\033[K", filled, "########################",
+            BAR - filled, "", (int)(bar.done * 100 / bar.total), room > 0 ? room : 0, what);
+    fflush(stderr);
+    bar.shown = true;
+}
+
+static void erase_bar(void)
+{
+    if (!bar.shown)
+        return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
+    bar.shown = false;
+}
+
 void cli_progress(int64_t done, int64_t total, const char *what)
 {
-    static bool shown;
-    enum { BAR = 24 };
-    if (!output.progress || (done >= total && !shown))
+    if (!output.progress)
         return;
-    if (done >= total) {
-        fputs("\r\033[K", stderr);
-        shown = false;
-    } else {
-        int filled = (int)(done * BAR / total), room = output.width - BAR - 24;
-        fprintf(stderr, "\r[%.*s%*s] %3d %%  %.*s\033[K", filled, "########################",
-                BAR - filled, "", (int)(done * 100 / total), room > 0 ? room : 0, what);
-        shown = true;
-    }
-    fflush(stderr);
+    bar.done = done < total ? done : 0;
+    bar.total = total;
+    snprintf(bar.what, sizeof bar.what, "%s", done < total ? what : "");
+    if (done < total)
+        draw_bar(what);
+    else
+        erase_bar();
+}
+
+void cli_progress_aside(const char *what)
+{
+    if (!output.progress)
+        return;
+    if (what || *bar.what)
+        draw_bar(what ? what : bar.what);
+    else
+        erase_bar();
 }
 
 /* ----------------------------------------------------------------------------------- numbers -- */

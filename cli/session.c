@@ -178,9 +178,13 @@ int cli_prove(cli_session *session, const gemmux_kernel *kernel, bool *sound)
 {
     gemmux_certificate certificate;
     gemmux_error error;
-    cli_progress(0, 1, gemmux_kernel_name(kernel));
-    if (gemmux_certify(session->records, &session->machine, kernel, session->timeout, false,
-                       &certificate, &error))
+    char what[96];
+    snprintf(what, sizeof what, "proving %s", gemmux_kernel_name(kernel));
+    cli_progress_aside(what);
+    gemmux_status status = gemmux_certify(session->records, &session->machine, kernel,
+                                          session->timeout, false, &certificate, &error);
+    cli_progress_aside(NULL);
+    if (status)
         return cli_fail_error(&error);
     *sound = certificate.proof == GEMMUX_PROOF_PROVED || certificate.proof == GEMMUX_PROOF_SKIPPED;
     if (!*sound && !certificate.cached) {
