@@ -160,7 +160,7 @@ static struct {
 static void draw_bar(const char *what)
 {
     enum { BAR = 24 };
-    int filled = (int)(bar.done * BAR / bar.total), room = output.width - BAR - 24;
+    int filled = (int)(bar.done * BAR / bar.total), room = output.width - BAR - 11;
     fprintf(stderr, "\r[%.*s%*s] %3d %%  %.*s\033[K", filled, "########################",
             BAR - filled, "", (int)(bar.done * 100 / bar.total), room > 0 ? room : 0, what);
     fflush(stderr);
