@@ -90,7 +90,8 @@ static void block_k(const gemmux_panel_level *level, const gemmux_machine *machi
     b->segment = segment_of(&b->panel, most);
     b->segments = (b->panel.k + b->segment - 1) / b->segment;
     b->panel_k = most / b->segment * b->segment;
-    b->stream_k = round_up(4096, b->segment);
+    /* At most 8 KiB of decoded scales: they share L1 with x and with what is fetched ahead. */
+    b->stream_k = round_up(smaller(4096, 128 * b->segment), b->segment);
     b->pass_k = round_up(2048, b->segment); /* of 4 bits: a third of L1, read again by each pass */
 }
 
