@@ -481,6 +481,50 @@ static void test_epilogue(void **state)
     }
 }
 
+/* Eight bits of x are a liberty: refused by name when it is not allowed, named when it is taken,
+ * and right for rows of any size. */
+static void test_quantised_x(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++) {
+        const gemmux_kernel *kernel = gemmux_builtin_kernels.kernels[i];
+        uint32_t taken = 0;
+        for (int form = 0; form < kernel->form_count; form++)
+            taken |= kernel->forms[form].liberties;
+        if (!runs_here(f, kernel) || !(taken & GEMMUX_LIBERTY_QUANTISED_X))
+            continue;
+        gemmux_problem p =
+            gemmux_problem_linear(20, 37, 300, testing_format("f32"), testing_format("int4:g32"),
+                                  gemmux_format_of(GEMMUX_F32));
+        product t;
+        int form;
+        product_make(f, &t, p, RANDOM);
+        assert_false(run_once(f, kernel, &t, NULL, &form));
+        t.problem.liberties |= GEMMUX_LIBERTY_QUANTISED_X;
+        static const int powers[] = {-2000, -140, -120, -100, 100};
+        for (int r = 0; r < COUNT(powers); r++)
+            for (int64_t k = 0; k < p.k; k++) {
+                unsigned char *at = t.x_rows.data + r * t.x_rows.stride + k * 4;
+                float value;
+                memcpy(&value, at, 4);
+                value = ldexpf(value, powers[r]);
+                memcpy(at, &value, 4);
+            }
+        gemmux_policy policy = {.only = kernel->name};
+        gemmux_decision decision;
+        gemmux_verification result;
+        gemmux_error error;
+        assert_int_equal(gemmux_select(&t.problem, &f->machine, &policy, &decision, NULL, &error),
+                         GEMMUX_OK);
+        assert_true(decision.liberties & GEMMUX_LIBERTY_QUANTISED_X);
+        assert_false(decision.lossless);
+        assert_true(run_once(f, kernel, &t, NULL, &form));
+        if (gemmux_verify(&t.problem, decision.liberties, &t.w, &t.args, 0, &result, &error))
+            fail_msg("%s: %s", kernel->name, error.text);
+        product_free(&t);
+    }
+}
+
 /* Every form of every kernel that can run here has run. */
 static void test_all_forms_ran(void **state)
 {
@@ -499,10 +543,10 @@ static void test_all_forms_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),        cmocka_unit_test(test_every_m),
-        cmocka_unit_test(test_long_k),        cmocka_unit_test(test_moe),
-        cmocka_unit_test(test_extremes),      cmocka_unit_test(test_epilogue),
-        cmocka_unit_test(test_all_forms_ran),
+        cmocka_unit_test(test_linear),      cmocka_unit_test(test_every_m),
+        cmocka_unit_test(test_long_k),      cmocka_unit_test(test_moe),
+        cmocka_unit_test(test_extremes),    cmocka_unit_test(test_epilogue),
+        cmocka_unit_test(test_quantised_x), cmocka_unit_test(test_all_forms_ran),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -11,6 +11,7 @@
 #define LEVEL_X        GEMMUX_PANEL_INT8
 #define LEVEL_WIDE_NF4 false
 #define LEVEL_SUM      sum_x
+#define LEVEL_QUANTISE quantise
 #define LEVEL_FOR_CODE GEMMUX_FOR_INT8_CODE
 
 typedef int32x4_t lane_sum;
@@ -81,6 +82,40 @@ static void widen(gemmux_code code, const void *from, int64_t k, void *to)
             memcpy(bytes, (const char *)from + i, (size_t)(k - i < 16 ? k - i : 16));
         vst1q_u8((uint8_t *)to + i, vqtbl1q_u8(vld1q_u8(bytes), vld1q_u8(order)));
     }
+}
+
+GEMMUX_INLINE float32x4_t load_float(gemmux_code code, const void *from, int64_t i, int64_t k)
+{
+    char four[16] = {0};
+    int64_t width = code == GEMMUX_CODE_F32 ? 4 : 2, count = k - i < 4 ? k - i : 4;
+    if (count > 0)
+        memcpy(four, (const char *)from + i * width, (size_t)(count * width));
+    if (code == GEMMUX_CODE_F32)
+        return vreinterpretq_f32_u32(load_lanes(four));
+    return code == GEMMUX_CODE_F16 ? widen_half(GEMMUX_CODE_F16, four)
+                                   : widen_half(GEMMUX_CODE_BF16, four);
+}
+
+/* A row that is not finite gives any numbers, which the liberty says. */
+static float quantise(gemmux_code code, const void *from, int64_t k, void *to)
+{
+    static const uint8_t order[8] = {0, 2, 1, 3, 4, 6, 5, 7};
+    float32x4_t most = vdupq_n_f32(0);
+    for (int64_t i = 0; i < k; i += 4)
+        most = vmaxnmq_f32(most, vabsq_f32(load_float(code, from, i, k)));
+    float largest = vmaxnmvq_f32(most);
+    float up = largest < 0x1p-90f ? 0x1p90f : 1; /* its inverse must be a number */
+    float inverse = largest > 0 ? 127 / (largest * up) : 0;
+    for (int64_t i = 0; i < (k + GEMMUX_PANEL_K - 1) / GEMMUX_PANEL_K * GEMMUX_PANEL_K; i += 8) {
+        int16x4_t steps[2];
+        for (int part = 0; part < 2; part++) {
+            float32x4_t value = vmulq_n_f32(load_float(code, from, i + part * 4, k), up);
+            steps[part] = vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(value, inverse)));
+        }
+        int8x8_t bytes = vqmovn_s16(vcombine_s16(steps[0], steps[1]));
+        vst1_s8((int8_t *)to + i, vtbl1_s8(bytes, vreinterpret_s8_u8(vld1_u8(order))));
+    }
+    return largest / 127;
 }
 
 static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)

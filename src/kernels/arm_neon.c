@@ -18,6 +18,7 @@
 #    define LEVEL_WIDE_NF4  true
 #    define LEVEL_TILE_ROWS LANE_TILE_ROWS
 #    define LEVEL_SUM       NULL
+#    define LEVEL_QUANTISE  NULL
 #    define LEVEL_FOR_CODE  GEMMUX_FOR_CODE
 
 typedef float32x4_t lane_sum;

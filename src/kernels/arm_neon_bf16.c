@@ -26,6 +26,7 @@
 #    define LEVEL_WIDE_NF4  false
 #    define LEVEL_TILE_ROWS (2 * MMLA_PAIRS)
 #    define LEVEL_SUM       sum_x
+#    define LEVEL_QUANTISE  NULL
 #    define LEVEL_MMLA      1
 #    define LEVEL_FOR_CODE(what, strip, ...)                                                       \
         if ((strip)->code == GEMMUX_CODE_NF4) {                                                    \

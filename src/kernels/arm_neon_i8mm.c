@@ -41,6 +41,9 @@ GEMMUX_INLINE int32x4_t mmla(int32x4_t sum, uint32x4_t x, uint32x4_t w)
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
+/* What x of another format costs: 255 steps a row. */
+#define QUANTISED (GEMMUX_LIBERTY_QUANTISED_X | GEMMUX_LIBERTY_FLUSH_SUBNORMALS)
+
 static const gemmux_form forms[] = {
     {
         .x = GEMMUX_BIT(GEMMUX_INT8),
@@ -61,6 +64,28 @@ static const gemmux_form forms[] = {
         .w_group_multiple = GEMMUX_PANEL_GROUP,
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_INT8,
+        .share_compute = 0.45f,
+        .share_bandwidth = 0.6f,
+    },
+    {
+        .x = GEMMUX_FLOATS,
+        .w = GEMMUX_BIT(GEMMUX_INT8),
+        .y = GEMMUX_FLOATS,
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_NATIVE,
+        .math = GEMMUX_MATH_INT8,
+        .liberties = QUANTISED,
+        .share_compute = 0.5f,
+        .share_bandwidth = 0.7f,
+    },
+    {
+        .x = GEMMUX_FLOATS,
+        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
+        .y = GEMMUX_FLOATS,
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_UPCAST,
+        .math = GEMMUX_MATH_INT8,
+        .liberties = QUANTISED,
         .share_compute = 0.45f,
         .share_bandwidth = 0.6f,
     },

@@ -15,7 +15,7 @@
  *     scale_lanes(w, scale)        an operand times its rows' scales, where that is exact
  *     LEVEL_TILE_ROWS              of the tile: by lane, or by pairs with LEVEL_MMLA and
  *     mmla(sum, x, w)              2 x 2 sums of two rows of x and two of w, two lanes each
- *     LEVEL_SUM                    the level's sum, or NULL
+ *     LEVEL_SUM, LEVEL_QUANTISE    the level's sum and quantise, or NULL
  *     LEVEL_FOR_CODE               GEMMUX_FOR_CODE or its like: the codes it takes
  *     widen, points                see gemmux_panel_level
  *
@@ -369,6 +369,7 @@ static const gemmux_panel_level level = {
     .stream_dense = GEMMUX_STREAM_ROWS,
     .stream_rows = 2 * GEMMUX_STREAM_ROWS,
     .widen = widen,
+    .quantise = LEVEL_QUANTISE,
     .sum = LEVEL_SUM,
     .scales = read_scales,
     .points = points,

@@ -171,17 +171,22 @@ static void widen_row(void *context, size_t row)
     const gemmux_tensor *x = &j->call->x;
     char *to = j->x + (int64_t)row * j->b->x_stride;
     const char *from = (const char *)x->codes + (int64_t)row * gemmux_row_stride(x);
-    bool plain = x->format.scaling == GEMMUX_SCALING_NONE;
-    if (plain || j->level->x == GEMMUX_PANEL_INT8)
-        j->level->widen((gemmux_code)x->format.element, from, x->cols, to);
-    else /* f32 levels take any x */
-        gemmux_tensor_row_f32(x, 0, (int64_t)row, (float *)(void *)to);
-    int64_t width = 4 / k_per_lane(j->level);
-    int64_t used = x->cols * width;
-    if (j->level->x != GEMMUX_PANEL_INT8) /* widen itself pads where it reorders */
-        memset(to + used, 0, (size_t)(j->b->panel.k * width - used));
-    if (j->level->x == GEMMUX_PANEL_INT8)
+    bool plain = x->format.scaling == GEMMUX_SCALING_NONE, int8 = j->level->x == GEMMUX_PANEL_INT8;
+    gemmux_code code = (gemmux_code)x->format.element;
+    if (int8 && plain) {
+        j->x_scales[row] = j->level->quantise(code, from, x->cols, to);
+    } else if (int8) {
+        j->level->widen(code, from, x->cols, to);
         j->x_scales[row] = scale_of_row(x, (int64_t)row);
+    } else if (plain) {
+        j->level->widen(code, from, x->cols, to);
+    } else { /* f32 levels take any x */
+        gemmux_tensor_row_f32(x, 0, (int64_t)row, (float *)(void *)to);
+    }
+    if (!int8) { /* there they pad, because they reorder */
+        int64_t width = 4 / k_per_lane(j->level), used = x->cols * width;
+        memset(to + used, 0, (size_t)(j->b->panel.k * width - used));
+    }
     if (j->b->sums_stride)
         j->level->sum(to, j->b->panel.k, j->b->segment, j->sums + (int64_t)row * j->b->sums_stride);
 }

@@ -70,6 +70,9 @@ typedef struct gemmux_panel_level {
                           an offset that points carry */
     /* One row of x (f32, f16, bf16; INT8: int8) of k elements into the level's form. */
     void (*widen)(gemmux_code code, const void *from, int64_t k, void *to);
+    /* INT8: the same from a row of f32, f16 or bf16, rounded to the nearest of 255 steps that its
+     * largest magnitude spans; returns the step. Padded to GEMMUX_PANEL_K. */
+    float (*quantise)(gemmux_code code, const void *from, int64_t k, void *to);
     /* Sums of x over each segment of `segment` k; NULL where the level never needs them. */
     void (*sum)(const void *x, int64_t k, int64_t segment, void *sums);
     /* `count` scales, a multiple of 16, as f32. */

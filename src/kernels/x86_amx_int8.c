@@ -67,6 +67,9 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 #endif
 
 /* Shares are estimates: it has not run on a chip with AMX (docs/cpu.md). */
+/* What x of another format costs: 255 steps a row. */
+#define QUANTISED (GEMMUX_LIBERTY_QUANTISED_X | GEMMUX_LIBERTY_FLUSH_SUBNORMALS)
+
 static const gemmux_form forms[] = {
     {
         .x = GEMMUX_BIT(GEMMUX_INT8),
@@ -87,6 +90,28 @@ static const gemmux_form forms[] = {
         .w_group_multiple = GEMMUX_PANEL_GROUP,
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_INT8,
+        .share_compute = 0.2f,
+        .share_bandwidth = 0.6f,
+    },
+    {
+        .x = GEMMUX_FLOATS,
+        .w = GEMMUX_BIT(GEMMUX_INT8),
+        .y = GEMMUX_FLOATS,
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_NATIVE,
+        .math = GEMMUX_MATH_INT8,
+        .liberties = QUANTISED,
+        .share_compute = 0.3f,
+        .share_bandwidth = 0.7f,
+    },
+    {
+        .x = GEMMUX_FLOATS,
+        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
+        .y = GEMMUX_FLOATS,
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_UPCAST,
+        .math = GEMMUX_MATH_INT8,
+        .liberties = QUANTISED,
         .share_compute = 0.2f,
         .share_bandwidth = 0.6f,
     },

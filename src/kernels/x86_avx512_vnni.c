@@ -184,6 +184,36 @@ static void widen(gemmux_code code, const void *from, int64_t k, void *to)
     }
 }
 
+GEMMUX_INLINE __m512 load_float(gemmux_code code, const void *from, int64_t i, int64_t k)
+{
+    __mmask16 mask = first_lanes(k - i);
+    if (code == GEMMUX_CODE_F32)
+        return _mm512_maskz_loadu_ps(mask, (const char *)from + i * 4);
+    __m256i halves = _mm256_maskz_loadu_epi16(mask, (const char *)from + i * 2);
+    if (code == GEMMUX_CODE_F16)
+        return _mm512_cvtph_ps(halves);
+    return low_halves(_mm512_cvtepu16_epi32(halves));
+}
+
+/* A row that is not finite gives any numbers, which the liberty says. */
+static float quantise(gemmux_code code, const void *from, int64_t k, void *to)
+{
+    const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+    __m512 most = _mm512_setzero_ps();
+    for (int64_t i = 0; i < k; i += 16)
+        most = _mm512_max_ps(_mm512_abs_ps(load_float(code, from, i, k)), most);
+    float largest = _mm512_reduce_max_ps(most);
+    float up = largest < 0x1p-90f ? 0x1p90f : 1; /* its inverse must be a number */
+    const __m512 inverse = _mm512_set1_ps(largest > 0 ? 127 / (largest * up) : 0);
+    for (int64_t i = 0; i < (k + GEMMUX_PANEL_K - 1) / GEMMUX_PANEL_K * GEMMUX_PANEL_K; i += 16) {
+        __m512 value = _mm512_mul_ps(load_float(code, from, i, k), _mm512_set1_ps(up));
+        __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
+        _mm_storeu_si128((__m128i *)(void *)((char *)to + i),
+                         _mm_shuffle_epi8(_mm512_cvtsepi32_epi8(steps), order));
+    }
+    return largest / 126;
+}
+
 static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
 {
     int32_t *out = sums;
@@ -214,6 +244,7 @@ const gemmux_panel_level gemmux_level_avx512_vnni = {
     .stream_dense = 8,
     .stream_rows = 48,
     .widen = widen,
+    .quantise = quantise,
     .sum = sum_x,
     .scales = read_scales,
     .points = points,
@@ -253,6 +284,9 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
+/* What x of another format costs: 255 steps a row. */
+#define QUANTISED (GEMMUX_LIBERTY_QUANTISED_X | GEMMUX_LIBERTY_FLUSH_SUBNORMALS)
+
 static const gemmux_form forms[] = {
     {
         .x = GEMMUX_BIT(GEMMUX_INT8),
@@ -273,6 +307,28 @@ static const gemmux_form forms[] = {
         .w_group_multiple = GEMMUX_PANEL_GROUP,
         .path = GEMMUX_PATH_UPCAST,
         .math = GEMMUX_MATH_INT8,
+        .share_compute = 0.65f,
+        .share_bandwidth = 0.8f,
+    },
+    {
+        .x = GEMMUX_FLOATS,
+        .w = GEMMUX_BIT(GEMMUX_INT8),
+        .y = GEMMUX_FLOATS,
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_NATIVE,
+        .math = GEMMUX_MATH_INT8,
+        .liberties = QUANTISED,
+        .share_compute = 0.8f,
+        .share_bandwidth = 0.9f,
+    },
+    {
+        .x = GEMMUX_FLOATS,
+        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
+        .y = GEMMUX_FLOATS,
+        .w_group_multiple = GEMMUX_PANEL_GROUP,
+        .path = GEMMUX_PATH_UPCAST,
+        .math = GEMMUX_MATH_INT8,
+        .liberties = QUANTISED,
         .share_compute = 0.65f,
         .share_bandwidth = 0.8f,
     },
