@@ -317,12 +317,15 @@ static void result_own(void *state, float *y)
         gemmux_tensor_row_f32(&t, 0, i, y + i * s->p.n);
 }
 
+/* The one that runs at this M. */
 static const char *own_kernel(void *state)
 {
     own_product *s = state;
     const gemmux_range *ranges;
-    gemmux_plan_ranges(s->plans[0], &ranges);
-    return gemmux_kernel_name(ranges[0].decision.kernel);
+    int count = gemmux_plan_ranges(s->plans[0], &ranges), i = 0;
+    while (i + 1 < count && s->p.m > ranges[i].m_max)
+        i++;
+    return gemmux_kernel_name(ranges[i].decision.kernel);
 }
 
 static void close_own(void *state)
@@ -626,6 +629,7 @@ int main(int argc, char **argv)
         add_module(argv[i]);
     if (optind == argc)
         putchar('\n');
+    pin_new_threads(); /* those that libraries start when they are loaded */
     for (char *const *f = s.formats; *f; f++)
         for (char *const *shape = s.shapes; *shape; shape++)
             run_shape(&s, *f, *shape);
