@@ -417,6 +417,25 @@ static int take_load(cli_options *o, cli_option option, const char *text)
     }
 }
 
+static int take_bench(cli_options *o, cli_option option, const char *text)
+{
+    switch (option) {
+    case CLI_OPTION_LEARN:
+        o->learn = true;
+        return CLI_DONE;
+    case CLI_OPTION_GRID:
+        o->grid = true;
+        return CLI_DONE;
+    case CLI_OPTION_SECONDS:
+        return take_decimal(option, text, 1, &o->seconds);
+    case CLI_OPTION_PLOT:
+        o->plot = text;
+        return *text ? CLI_DONE : bad_value(option, text, "want a file to write");
+    default:
+        return take_load(o, option, text);
+    }
+}
+
 static int take(cli_options *o, cli_option option, const char *text)
 {
     switch (option) {
@@ -458,17 +477,6 @@ static int take(cli_options *o, cli_option option, const char *text)
     case CLI_OPTION_OVERHEAD:
         o->overhead = true;
         return CLI_DONE;
-    case CLI_OPTION_LEARN:
-        o->learn = true;
-        return CLI_DONE;
-    case CLI_OPTION_GRID:
-        o->grid = true;
-        return CLI_DONE;
-    case CLI_OPTION_SECONDS:
-        return take_decimal(option, text, 1, &o->seconds);
-    case CLI_OPTION_PLOT:
-        o->plot = text;
-        return *text ? CLI_DONE : bad_value(option, text, "want a file to write");
     case CLI_OPTION_MEASURE:
         o->measure = true;
         return CLI_DONE;
@@ -482,7 +490,7 @@ static int take(cli_options *o, cli_option option, const char *text)
         o->help = true;
         return CLI_DONE;
     default:
-        return take_load(o, option, text);
+        return take_bench(o, option, text);
     }
 }
 
