@@ -211,7 +211,7 @@ static float quantise(gemmux_code code, const void *from, int64_t k, void *to)
         _mm_storeu_si128((__m128i *)(void *)((char *)to + i),
                          _mm_shuffle_epi8(_mm512_cvtsepi32_epi8(steps), order));
     }
-    return largest / 126;
+    return largest / 127;
 }
 
 static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
