@@ -4,6 +4,7 @@
  * what every AArch64 core has; f16 is converted by FCVTL.
  */
 #include "panel_codes.h"
+#include "panel_forms.h"
 
 #if defined(__aarch64__)
 
@@ -132,31 +133,16 @@ static void points(const uint8_t *from, int64_t count, void *to)
 #        pragma GCC pop_options
 #    endif
 
+#    define LEVEL (&level)
+#    include "panel_entry.h"
+
 #else
-#    undef GEMMUX_PANEL_FUNCTIONS
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
 static const gemmux_form forms[] = {
-    {
-        .x = GEMMUX_BIT(GEMMUX_F32),
-        .w = GEMMUX_BIT(GEMMUX_F32),
-        .y = GEMMUX_FLOATS,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_F32,
-        .share_compute = 0.5f,
-        .share_bandwidth = 0.5f,
-    },
-    {
-        .x = GEMMUX_ALL_FORMATS,
-        .w = GEMMUX_ALL_FORMATS,
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_F32,
-        .share_compute = 0.5f,
-        .share_bandwidth = 0.3f,
-    },
+    {GEMMUX_PANEL_F32_NATIVE, .share_compute = 0.5f, .share_bandwidth = 0.5f},
+    {GEMMUX_PANEL_F32_UPCAST, .share_compute = 0.5f, .share_bandwidth = 0.3f},
 };
 
 const gemmux_kernel gemmux_kernel_arm_neon = {

@@ -7,6 +7,7 @@
  * everywhere.
  */
 #include "panel_codes.h"
+#include "panel_forms.h"
 
 /* clang before 16 has the intrinsics only where all of the file may use them. */
 #if defined(__aarch64__) && (!defined(__clang__) || __clang_major__ >= 16 ||                       \
@@ -152,61 +153,18 @@ static void points(const uint8_t *from, int64_t count, void *to)
 #        pragma GCC pop_options
 #    endif
 
+#    define LEVEL (&level)
+#    include "panel_entry.h"
+
 #else
-#    undef GEMMUX_PANEL_FUNCTIONS
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
-/* Codes that bf16 holds. */
-#define EXACT                                                                                      \
-    (GEMMUX_BIT(GEMMUX_BF16) | GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_E5M2) |                 \
-     GEMMUX_BIT(GEMMUX_MXFP8) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) |              \
-     GEMMUX_BIT(GEMMUX_INT8) | GEMMUX_BIT(GEMMUX_INT4))
-
 static const gemmux_form forms[] = {
-    {
-        .x = GEMMUX_BIT(GEMMUX_BF16),
-        .w = GEMMUX_BIT(GEMMUX_BF16),
-        .y = GEMMUX_FLOATS,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.5f,
-        .share_bandwidth = 0.7f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_BF16),
-        .w = EXACT,
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.45f,
-        .share_bandwidth = 0.5f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_BF16),
-        .w = GEMMUX_BIT(GEMMUX_NF4),
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | GEMMUX_LIBERTY_ROUNDED_W,
-        .share_compute = 0.45f,
-        .share_bandwidth = 0.5f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_F32) | GEMMUX_BIT(GEMMUX_F16),
-        .w = EXACT,
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | GEMMUX_LIBERTY_ROUNDED_X,
-        .share_compute = 0.45f,
-        .share_bandwidth = 0.5f,
-    },
+    {GEMMUX_PANEL_BF16_NATIVE, .share_compute = 0.5f, .share_bandwidth = 0.7f},
+    {GEMMUX_PANEL_BF16_UPCAST, .share_compute = 0.45f, .share_bandwidth = 0.5f},
+    {GEMMUX_PANEL_BF16_ROUNDED_W, .share_compute = 0.45f, .share_bandwidth = 0.5f},
+    {GEMMUX_PANEL_BF16_ROUNDED_X, .share_compute = 0.45f, .share_bandwidth = 0.5f},
 };
 
 const gemmux_kernel gemmux_kernel_arm_neon_bf16 = {

@@ -5,6 +5,7 @@
  * taken back through the sum of x.
  */
 #include "panel_codes.h"
+#include "panel_forms.h"
 
 /* clang before 16 has the intrinsics only where all of the file may use them. */
 #if defined(__aarch64__) &&                                                                        \
@@ -30,61 +31,18 @@
 #        pragma GCC pop_options
 #    endif
 
+#    define LEVEL (&level)
+#    include "panel_entry.h"
+
 #else
-#    undef GEMMUX_PANEL_FUNCTIONS
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
-/* What x of another format costs: 255 steps a row. */
-#define QUANTISED (GEMMUX_LIBERTY_QUANTISED_X | GEMMUX_LIBERTY_FLUSH_SUBNORMALS)
-
 static const gemmux_form forms[] = {
-    {
-        .x = GEMMUX_BIT(GEMMUX_INT8),
-        .w = GEMMUX_BIT(GEMMUX_INT8),
-        .y = GEMMUX_FLOATS,
-        .x_scaling = GEMMUX_BIT(GEMMUX_SCALING_TENSOR) | GEMMUX_BIT(GEMMUX_SCALING_ROW),
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.5f,
-        .share_bandwidth = 0.7f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_INT8),
-        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
-        .y = GEMMUX_FLOATS,
-        .x_scaling = GEMMUX_BIT(GEMMUX_SCALING_TENSOR) | GEMMUX_BIT(GEMMUX_SCALING_ROW),
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.45f,
-        .share_bandwidth = 0.6f,
-    },
-    {
-        .x = GEMMUX_FLOATS,
-        .w = GEMMUX_BIT(GEMMUX_INT8),
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = QUANTISED,
-        .share_compute = 0.5f,
-        .share_bandwidth = 0.7f,
-    },
-    {
-        .x = GEMMUX_FLOATS,
-        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = QUANTISED,
-        .share_compute = 0.45f,
-        .share_bandwidth = 0.6f,
-    },
+    {GEMMUX_PANEL_INT8_NATIVE, .share_compute = 0.5f, .share_bandwidth = 0.7f},
+    {GEMMUX_PANEL_INT8_UPCAST, .share_compute = 0.45f, .share_bandwidth = 0.6f},
+    {GEMMUX_PANEL_QUANTISED_NATIVE, .share_compute = 0.5f, .share_bandwidth = 0.7f},
+    {GEMMUX_PANEL_QUANTISED_UPCAST, .share_compute = 0.45f, .share_bandwidth = 0.6f},
 };
 
 const gemmux_kernel gemmux_kernel_arm_neon_dot = {

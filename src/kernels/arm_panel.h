@@ -379,23 +379,4 @@ static const gemmux_panel_level level = {
     .finish = finish,
 };
 
-static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_form *form, gemmux_config *config)
-{
-    (void)form;
-    return gemmux_panel_configure(&level, problem, machine, config);
-}
-
-static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_packed *w, void **state, gemmux_error *error)
-{
-    (void)w;
-    return gemmux_panel_prepare(&level, problem, machine, state, error);
-}
-
-static gemmux_status run(const gemmux_call *call, gemmux_error *error)
-{
-    return gemmux_panel_run(&level, call, error);
-}
-
 #endif

@@ -92,7 +92,7 @@ typedef struct gemmux_panel_level {
                    int64_t count, float factor, float *sums);
 } gemmux_panel_level;
 
-/* A kernel's configure, prepare, release and run are these with its level. */
+/* A kernel's configure, prepare, release and run are these with its level (panel_entry.h). */
 const char *gemmux_panel_configure(const gemmux_panel_level *level, const gemmux_problem *problem,
                                    const gemmux_machine *machine, gemmux_config *config);
 gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux_problem *problem,
@@ -101,10 +101,5 @@ gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux
 void gemmux_panel_release(void *state);
 gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_call *call,
                                gemmux_error *error);
-
-/* They, by the names they have in a level's file, for its descriptor. Where the level cannot be
- * built its file defines this anew: .run = NULL. */
-#define GEMMUX_PANEL_FUNCTIONS                                                                     \
-    .configure = configure, .prepare = prepare, .release = gemmux_panel_release, .run = run
 
 #endif

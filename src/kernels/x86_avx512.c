@@ -3,6 +3,7 @@
  * x86_avx512: f32 products with 512-bit FMA for every format, over packing panel16. Needs what
  * Skylake-X has: F, BW, DQ, VL, CD.
  */
+#include "panel_forms.h"
 #include "x86.h"
 
 #if defined(__x86_64__)
@@ -254,56 +255,22 @@ static const gemmux_panel_level level = {
     .finish = finish,
 };
 
-static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_form *form, gemmux_config *config)
-{
-    (void)form;
-    return gemmux_panel_configure(&level, problem, machine, config);
-}
-
-static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_packed *w, void **state, gemmux_error *error)
-{
-    (void)w;
-    return gemmux_panel_prepare(&level, problem, machine, state, error);
-}
-
-static gemmux_status run(const gemmux_call *call, gemmux_error *error)
-{
-    return gemmux_panel_run(&level, call, error);
-}
-
 #    if defined(__clang__)
 #        pragma clang attribute pop
 #    else
 #        pragma GCC pop_options
 #    endif
 
+#    define LEVEL (&level)
+#    include "panel_entry.h"
+
 #else
-#    undef GEMMUX_PANEL_FUNCTIONS
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
 static const gemmux_form forms[] = {
-    {
-        .x = GEMMUX_BIT(GEMMUX_F32),
-        .w = GEMMUX_BIT(GEMMUX_F32),
-        .y = GEMMUX_FLOATS,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_F32,
-        .share_compute = 0.9f,
-        .share_bandwidth = 0.9f,
-    },
-    {
-        .x = GEMMUX_ALL_FORMATS,
-        .w = GEMMUX_ALL_FORMATS,
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_F32,
-        .share_compute = 0.85f,
-        .share_bandwidth = 0.7f,
-    },
+    {GEMMUX_PANEL_F32_NATIVE, .share_compute = 0.9f, .share_bandwidth = 0.9f},
+    {GEMMUX_PANEL_F32_UPCAST, .share_compute = 0.85f, .share_bandwidth = 0.7f},
 };
 
 const gemmux_kernel gemmux_kernel_x86_avx512 = {

@@ -4,6 +4,7 @@
  * exact in bf16, and so are mxfp4's, mxfp8's and nvfp4's codes times their block scales; other
  * scales multiply f32 sums. The instruction counts subnormals as zero.
  */
+#include "panel_forms.h"
 #include "x86.h"
 
 #if defined(__x86_64__)
@@ -441,86 +442,24 @@ const gemmux_panel_level gemmux_level_avx512_bf16 = {
     .finish = finish,
 };
 
-static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_form *form, gemmux_config *config)
-{
-    (void)form;
-    return gemmux_panel_configure(&gemmux_level_avx512_bf16, problem, machine, config);
-}
-
-static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_packed *w, void **state, gemmux_error *error)
-{
-    (void)w;
-    return gemmux_panel_prepare(&gemmux_level_avx512_bf16, problem, machine, state, error);
-}
-
-static gemmux_status run(const gemmux_call *call, gemmux_error *error)
-{
-    return gemmux_panel_run(&gemmux_level_avx512_bf16, call, error);
-}
-
 #    if defined(__clang__)
 #        pragma clang attribute pop
 #    else
 #        pragma GCC pop_options
 #    endif
 
+#    define LEVEL (&gemmux_level_avx512_bf16)
+#    include "panel_entry.h"
+
 #else
-#    undef GEMMUX_PANEL_FUNCTIONS
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
-/* Codes that bf16 holds. */
-#define EXACT                                                                                      \
-    (GEMMUX_BIT(GEMMUX_BF16) | GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_E5M2) |                 \
-     GEMMUX_BIT(GEMMUX_MXFP8) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) |              \
-     GEMMUX_BIT(GEMMUX_INT8) | GEMMUX_BIT(GEMMUX_INT4))
-
 static const gemmux_form forms[] = {
-    {
-        .x = GEMMUX_BIT(GEMMUX_BF16),
-        .w = GEMMUX_BIT(GEMMUX_BF16),
-        .y = GEMMUX_FLOATS,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.92f,
-        .share_bandwidth = 0.9f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_BF16),
-        .w = EXACT,
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.9f,
-        .share_bandwidth = 0.8f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_BF16),
-        .w = GEMMUX_BIT(GEMMUX_NF4),
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | GEMMUX_LIBERTY_ROUNDED_W,
-        .share_compute = 0.85f,
-        .share_bandwidth = 0.75f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_F32) | GEMMUX_BIT(GEMMUX_F16),
-        .w = EXACT,
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_BF16,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | GEMMUX_LIBERTY_ROUNDED_X,
-        .share_compute = 0.9f,
-        .share_bandwidth = 0.8f,
-    },
+    {GEMMUX_PANEL_BF16_NATIVE, .share_compute = 0.92f, .share_bandwidth = 0.9f},
+    {GEMMUX_PANEL_BF16_UPCAST, .share_compute = 0.9f, .share_bandwidth = 0.8f},
+    {GEMMUX_PANEL_BF16_ROUNDED_W, .share_compute = 0.85f, .share_bandwidth = 0.75f},
+    {GEMMUX_PANEL_BF16_ROUNDED_X, .share_compute = 0.9f, .share_bandwidth = 0.8f},
 };
 
 const gemmux_kernel gemmux_kernel_x86_avx512_bf16 = {

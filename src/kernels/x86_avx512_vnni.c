@@ -4,6 +4,7 @@
  * exact integers. Weight codes are made unsigned by an offset, which is taken back through the sum
  * of x: int8 + 128, int4 as stored, e2m1 doubled + 12.
  */
+#include "panel_forms.h"
 #include "x86.h"
 
 #if defined(__x86_64__)
@@ -254,86 +255,24 @@ const gemmux_panel_level gemmux_level_avx512_vnni = {
     .finish = finish,
 };
 
-static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_form *form, gemmux_config *config)
-{
-    (void)form;
-    return gemmux_panel_configure(&gemmux_level_avx512_vnni, problem, machine, config);
-}
-
-static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
-                             const gemmux_packed *w, void **state, gemmux_error *error)
-{
-    (void)w;
-    return gemmux_panel_prepare(&gemmux_level_avx512_vnni, problem, machine, state, error);
-}
-
-static gemmux_status run(const gemmux_call *call, gemmux_error *error)
-{
-    return gemmux_panel_run(&gemmux_level_avx512_vnni, call, error);
-}
-
 #    if defined(__clang__)
 #        pragma clang attribute pop
 #    else
 #        pragma GCC pop_options
 #    endif
 
+#    define LEVEL (&gemmux_level_avx512_vnni)
+#    include "panel_entry.h"
+
 #else
-#    undef GEMMUX_PANEL_FUNCTIONS
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
-/* What x of another format costs: 255 steps a row. */
-#define QUANTISED (GEMMUX_LIBERTY_QUANTISED_X | GEMMUX_LIBERTY_FLUSH_SUBNORMALS)
-
 static const gemmux_form forms[] = {
-    {
-        .x = GEMMUX_BIT(GEMMUX_INT8),
-        .w = GEMMUX_BIT(GEMMUX_INT8),
-        .y = GEMMUX_FLOATS,
-        .x_scaling = GEMMUX_BIT(GEMMUX_SCALING_TENSOR) | GEMMUX_BIT(GEMMUX_SCALING_ROW),
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.8f,
-        .share_bandwidth = 0.9f,
-    },
-    {
-        .x = GEMMUX_BIT(GEMMUX_INT8),
-        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
-        .y = GEMMUX_FLOATS,
-        .x_scaling = GEMMUX_BIT(GEMMUX_SCALING_TENSOR) | GEMMUX_BIT(GEMMUX_SCALING_ROW),
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS,
-        .share_compute = 0.65f,
-        .share_bandwidth = 0.8f,
-    },
-    {
-        .x = GEMMUX_FLOATS,
-        .w = GEMMUX_BIT(GEMMUX_INT8),
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_NATIVE,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = QUANTISED,
-        .share_compute = 0.8f,
-        .share_bandwidth = 0.9f,
-    },
-    {
-        .x = GEMMUX_FLOATS,
-        .w = GEMMUX_BIT(GEMMUX_INT4) | GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4),
-        .y = GEMMUX_FLOATS,
-        .w_group_multiple = GEMMUX_PANEL_GROUP,
-        .path = GEMMUX_PATH_UPCAST,
-        .math = GEMMUX_MATH_INT8,
-        .liberties = QUANTISED,
-        .share_compute = 0.65f,
-        .share_bandwidth = 0.8f,
-    },
+    {GEMMUX_PANEL_INT8_NATIVE, .share_compute = 0.8f, .share_bandwidth = 0.9f},
+    {GEMMUX_PANEL_INT8_UPCAST, .share_compute = 0.65f, .share_bandwidth = 0.8f},
+    {GEMMUX_PANEL_QUANTISED_NATIVE, .share_compute = 0.8f, .share_bandwidth = 0.9f},
+    {GEMMUX_PANEL_QUANTISED_UPCAST, .share_compute = 0.65f, .share_bandwidth = 0.8f},
 };
 
 const gemmux_kernel gemmux_kernel_x86_avx512_vnni = {

@@ -16,13 +16,12 @@
 
 #include "x86.h"
 
+#include <assert.h>
 #include <immintrin.h>
 #include <string.h>
 
-enum {
-    TILE_LANES = 16,
-    SUMS = 4, /* registers, a strip each */
-};
+enum { TILE_LANES = 16 };
+static_assert(GEMMUX_TILE_STRIPS == 4, "a register of sums each");
 
 /* Not an enum: gcc makes register names of these by pasting. */
 #define X_WHOLE 4
