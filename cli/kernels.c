@@ -12,11 +12,13 @@ static const char *device_name(const gemmux_kernel *kernel)
 static json_t *as_json(const gemmux_kernel *kernel)
 {
     char needs[512];
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s}", "kernel", gemmux_kernel_name(kernel),
-                     "summary", gemmux_kernel_summary(kernel), "device", device_name(kernel),
-                     "library", gemmux_library_name(gemmux_kernel_library(kernel)), "packing",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:s?}", "kernel",
+                     gemmux_kernel_name(kernel), "summary", gemmux_kernel_summary(kernel), "device",
+                     device_name(kernel), "library",
+                     gemmux_library_name(gemmux_kernel_library(kernel)), "packing",
                      gemmux_kernel_packing(kernel), "built", gemmux_kernel_built(kernel), "needs",
-                     gemmux_kernel_needs(kernel, needs, sizeof needs));
+                     gemmux_kernel_needs(kernel, needs, sizeof needs), "unproven",
+                     gemmux_kernel_unproven(kernel));
 }
 
 static int run(cli_options *options)
@@ -40,7 +42,9 @@ static int run(cli_options *options)
         cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_packing(kernel));
         cli_cell(table, built ? CLI_PLAIN : CLI_WARN, "%s", built ? "yes" : "no");
         cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_needs(kernel, needs, sizeof needs));
-        cli_remark(table, "%s", gemmux_kernel_summary(kernel));
+        const char *unproven = gemmux_kernel_unproven(kernel);
+        cli_remark(table, "%s%s%s", gemmux_kernel_summary(kernel), unproven ? "; unproven: " : "",
+                   unproven ? unproven : "");
     }
     if (options->json)
         cli_table_free(table);

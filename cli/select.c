@@ -34,6 +34,10 @@ static void show_decision(const cli_case *c, const gemmux_policy *policy)
              cli_bytes(d->weight_bytes, weights, sizeof weights),
              cli_bytes(d->workspace_bytes, workspace, sizeof workspace));
     cli_wrap(CLI_PLAIN, 2, text);
+    if (gemmux_kernel_unproven(d->kernel)) {
+        snprintf(text, sizeof text, "unproven: %s", gemmux_kernel_unproven(d->kernel));
+        cli_wrap(CLI_WARN, 2, text);
+    }
     putchar('\n');
 }
 

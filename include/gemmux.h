@@ -544,6 +544,10 @@ GEMMUX_API const char *gemmux_kernel_summary(const gemmux_kernel *kernel);
 GEMMUX_API gemmux_library_id gemmux_kernel_library(const gemmux_kernel *kernel);
 GEMMUX_API gemmux_device_kind gemmux_kernel_device(const gemmux_kernel *kernel);
 GEMMUX_API const char *gemmux_kernel_packing(const gemmux_kernel *kernel);
+/* NULL, or in words what a kernel has been through that no device of its kind has run yet. Where
+ * the machine is present such a kernel is chosen only by name (policy.only) or with a certificate.
+ */
+GEMMUX_API const char *gemmux_kernel_unproven(const gemmux_kernel *kernel);
 GEMMUX_API bool gemmux_kernel_built(const gemmux_kernel *kernel);
 /* One line: ISA or architecture, library, ops, formats. Returns buffer. */
 GEMMUX_API const char *gemmux_kernel_needs(const gemmux_kernel *kernel, char *buffer, size_t size);

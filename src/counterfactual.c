@@ -261,6 +261,11 @@ static bool change_flags(world *w, const gemmux_reason *r, gemmux_change *change
         snprintf(change->text, sizeof change->text, "a certificate (gemmux check %.40s)",
                  w->rows[0]->name);
         return true;
+    case GEMMUX_CHECK_UNPROVEN:
+        w->policy.only = w->rows[0]->name;
+        snprintf(change->text, sizeof change->text, "asked for by name (--only %.40s)",
+                 w->rows[0]->name);
+        return true;
     default:
         return false; /* a quarantine ends when the kernel is right */
     }

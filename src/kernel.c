@@ -57,6 +57,11 @@ const char *gemmux_kernel_packing(const gemmux_kernel *kernel)
     return kernel->packing->name;
 }
 
+const char *gemmux_kernel_unproven(const gemmux_kernel *kernel)
+{
+    return kernel->unproven;
+}
+
 bool gemmux_kernel_built(const gemmux_kernel *kernel)
 {
     return kernel->run != NULL;

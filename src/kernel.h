@@ -120,6 +120,10 @@ struct gemmux_kernel {
 
     bool floor; /* the last rung: also answers for devices of another kind, and has no rival */
     double overhead_us; /* above the machine's launch_us */
+    /* NULL, or what this code has and has not been through, said of code that no device of its kind
+     * has run yet: "compiled ..., not run on a device yet". A machine that is present then takes it
+     * only by name or with a certificate. */
+    const char *unproven;
 
     /* The rule that data cannot say. Returns NULL, or why nothing fits (a constant string or one
      * with static life). Pure. May be NULL. */

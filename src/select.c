@@ -406,7 +406,12 @@ static bool check_records(const select_context *s, candidate *c)
             return false;
         proved |= records[i].kind == GEMMUX_RECORD_PROVED;
     }
-    return !s->policy->proved_only || proved || !fail(c, GEMMUX_CHECK_NOT_PROVED, 0, 0, NULL);
+    if (s->policy->proved_only && !proved && fail(c, GEMMUX_CHECK_NOT_PROVED, 0, 0, NULL))
+        return false;
+    bool open =
+        s->machine->described || proved || gemmux_glob_list(s->policy->only, c->kernel->name);
+    return open || !c->kernel->unproven ||
+           !fail(c, GEMMUX_CHECK_UNPROVEN, 0, 0, c->kernel->unproven);
 }
 
 static bool check_flags(const select_context *s, candidate *c, bool priced)

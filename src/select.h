@@ -71,7 +71,9 @@
       "would be {have} times slower than the best kernel for this device; the caller's limit is "  \
       "{need}")                                                                                    \
     X(QUARANTINED, FLAGS, "quarantined", NONE, "is quarantined on this machine: {note}")           \
-    X(NOT_PROVED, FLAGS, "not-certified", NONE, "has no certificate on this machine yet")
+    X(NOT_PROVED, FLAGS, "not-certified", NONE, "has no certificate on this machine yet")          \
+    X(UNPROVEN, FLAGS, "unproven", NONE,                                                           \
+      "is taken only by name or with a certificate; so far it was {note}")
 
 typedef enum gemmux_check {
 #define GEMMUX_CHECK_ENUM(id, stage, code, kind, text) GEMMUX_CHECK_##id,

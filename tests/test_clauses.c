@@ -372,12 +372,46 @@ static void break_library(const scene *good)
     }
     gemmux_kernel unbuilt = *k;
     unbuilt.run = NULL;
+    unbuilt.unproven = NULL;
     s = *good;
     s.rows[0] = s.kernel = &unbuilt;
     s.table.kernels = s.rows;
     s.machine.kernels = &s.table;
     s.machine.described = false;
     expect_broken(&s, GEMMUX_CHECK_NOT_BUILT, GEMMUX_CHECK_NOT_BUILT);
+}
+
+static gemmux_status run_nothing(const gemmux_call *call, gemmux_error *error)
+{
+    (void)call, (void)error;
+    return GEMMUX_OK;
+}
+
+/* Code that no device has run: described machines may plan with it, a present one takes it by name
+ * or with a certificate. */
+static void break_unproven(const scene *good)
+{
+    gemmux_kernel young = *good->kernel;
+    gemmux_record record = {.kind = GEMMUX_RECORD_PROVED};
+    char text[600];
+    young.run = run_nothing;
+    young.unproven = "compiled only";
+    snprintf(record.kernel, sizeof record.kernel, "%s", young.name);
+    scene s = *good;
+    s.rows[0] = s.kernel = &young;
+    s.table.kernels = s.rows;
+    s.machine.kernels = &s.table;
+    expect_accepted(&s);
+    s.machine.described = false;
+    expect_broken(&s, GEMMUX_CHECK_UNPROVEN, GEMMUX_CHECK_UNPROVEN);
+    gemmux_reason_text(&trace.reasons[0], s.kernel, &s.problem, &s.machine, text, sizeof text);
+    assert_non_null(strstr(text, "compiled only"));
+    s.policy.only = young.name;
+    expect_accepted(&s);
+    s.policy.only = NULL;
+    s.machine.records = &record;
+    s.machine.record_count = 1;
+    expect_accepted(&s);
 }
 
 static void break_flags(const scene *good)
@@ -427,6 +461,7 @@ static void each_clause_is_named_when_it_breaks(void **state)
             break_liberties(&s);
             break_library(&s);
             break_flags(&s);
+            break_unproven(&s);
         }
     }
 }
