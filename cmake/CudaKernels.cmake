@@ -7,6 +7,7 @@
 #   GEMMUX_CUDA_ARCHS  targets, by default all. A plain number gives machine code for that chip, a
 #                      or f behind it code for exactly that chip or for its family. compute_80 PTX
 #                      for chips of tomorrow is always added.
+get_filename_component(GEMMUX_CUDA_ROOT ${CMAKE_CURRENT_LIST_DIR}/.. ABSOLUTE)
 set(GEMMUX_CUDA AUTO CACHE STRING "GPU kernels: AUTO, ON or OFF")
 set(GEMMUX_CUDA_ARCHS "80;86;89;90a;100f;110f;120f" CACHE STRING "Targets of the GPU kernels")
 set_property(CACHE GEMMUX_CUDA PROPERTY STRINGS AUTO ON OFF)
@@ -28,13 +29,20 @@ function(gemmux_cuda_kernels out_c out_built)
         endif()
     endif()
     if(built)
-        file(GLOB shared CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/*.cuh
-             ${CMAKE_SOURCE_DIR}/src/kernels/cuda_*.h ${CMAKE_SOURCE_DIR}/include/gemmux.h)
+        file(GLOB shared CONFIGURE_DEPENDS ${GEMMUX_CUDA_ROOT}/src/kernels/*.cuh
+             ${GEMMUX_CUDA_ROOT}/src/kernels/cuda_*.h ${GEMMUX_CUDA_ROOT}/include/gemmux.h)
         foreach(file ${ARGN})
             get_filename_component(name ${file} NAME_WE)
             set(targets "")
             if(name MATCHES "_sm90")
                 set(targets "-gencode=arch=compute_90a,code=sm_90a")
+            elseif(name MATCHES "_sm80")
+                # Instructions of sm_80 and no others: one front-end pass gives the PTX of which all
+                # targets are made. Plain ones, which run on every chip of their generation.
+                string(REGEX REPLACE "[af]" "" plain "${GEMMUX_CUDA_ARCHS}")
+                list(TRANSFORM plain PREPEND sm_)
+                list(JOIN plain "," plain)
+                set(targets "-gencode=arch=compute_80,code=[${plain},compute_80]")
             else()
                 # Always -gencode: the -arch=sm_120a shorthand adds a pass that rejects such code.
                 foreach(arch ${GEMMUX_CUDA_ARCHS})
@@ -46,9 +54,10 @@ function(gemmux_cuda_kernels out_c out_built)
             add_custom_command(
                 OUTPUT ${fatbin}
                 COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
-                COMMAND ${GEMMUX_NVCC} -fatbin -std=c++17 -O3 --threads 2 -compress-mode=size
-                        ${targets} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/src/kernels -o ${fatbin} ${file}
-                DEPENDS ${file} ${shared}
+                COMMAND sh ${GEMMUX_CUDA_ROOT}/cmake/fatbin.sh ${GEMMUX_NVCC} ${fatbin} ${file}
+                        -std=c++17 -O3 --threads 2 -compress-mode=size ${targets}
+                        -I${GEMMUX_CUDA_ROOT}/include -I${GEMMUX_CUDA_ROOT}/src/kernels -- ${shared}
+                DEPENDS ${file} ${shared} ${GEMMUX_CUDA_ROOT}/cmake/fatbin.sh
                 COMMENT "Device code of ${name}"
                 VERBATIM)
             list(APPEND fatbins ${fatbin})
