@@ -16,6 +16,10 @@
 /* .run of a descriptor: NULL where there is no nvcc, which is a reason like any other. */
 #define GEMMUX_CUDA_RUN(function) (GEMMUX_CUDA_BUILT ? (function) : NULL)
 
+/* .unproven of kernels whose source runs in tests/emulator. */
+#define GEMMUX_CUDA_EMULATED                                                                       \
+    "compiled, and its packing and index arithmetic tested on the CPU; not run on a device yet"
+
 typedef struct gemmux_cuda_code {
     gemmux_cuda_device device;
     gemmux_cu_module module;

@@ -114,6 +114,7 @@ const gemmux_kernel gemmux_kernel_cuda_ref_any = {
     .forms = forms,
     .form_count = 1,
     .packing = &gemmux_packing_plain,
+    .unproven = GEMMUX_CUDA_EMULATED,
     .prepare = prepare,
     .release = release,
     .run = GEMMUX_CUDA_RUN(run),

@@ -6,6 +6,8 @@
  */
 #include "cuda_ref_any.h"
 
+#include "cuda_ptx.cuh"
+
 namespace
 {
 
@@ -74,7 +76,8 @@ __device__ float decode(int code, uint32_t bits)
     case GEMMUX_CODE_E5M2:
         return small_float(bits, 5, 2, true);
     case GEMMUX_CODE_UE4M3:
-        bits &= 0x7f; /* and on to E4M3 */
+        bits &= 0x7f;
+        [[fallthrough]];
     case GEMMUX_CODE_E4M3:
         return (bits & 0x7f) == 0x7f ? __int_as_float(0x7fffffff) : small_float(bits, 4, 3, false);
     case GEMMUX_CODE_E2M1:
@@ -140,12 +143,8 @@ __device__ void store(const gemmux_ref_parameters &p, int64_t row, int64_t col, 
         reinterpret_cast<float *>(y)[col] = value;
         return;
     }
-    uint16_t bits;
-    if (p.y_format == GEMMUX_BF16)
-        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-    else
-        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-    reinterpret_cast<uint16_t *>(y)[col] = bits;
+    reinterpret_cast<uint16_t *>(y)[col] =
+        p.y_format == GEMMUX_BF16 ? float_to_bf16(value) : float_to_half(value);
 }
 
 __device__ float swiglu(float gate, float up, float alpha, float limit)

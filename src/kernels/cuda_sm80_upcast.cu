@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cuda_sm80_upcast: y = x . w^T with w upcast in registers, on mma.sync.m16n8k16 with w's rows as
+ * the 16 rows of A, so that few rows of x waste nothing. Only instructions of sm_80.
+ *
+ * s1, s2: a block streams 16 or 32 rows of w against at most 8 or 16 rows of x. Its eight warps
+ * take units of K in turn, two batches of 16-byte loads in flight a lane; x comes through L1. Sums
+ * are joined in shared memory in the order of the warps.
+ * l64, l128: a block makes 128 or 256 rows of w by 64 or 128 rows of x. Each warp has 32 rows of w
+ * of its own, which go from memory to registers one or two units ahead; x goes through shared
+ * memory by cp.async, four stages deep.
+ */
+#include "cuda_sm80_tile.cuh"
+
+namespace
+{
+
+/* ---- s1, s2: streaming ---- */
+
+/* Rows of a moe whose routing is so short that each block reads it: those that meet the same
+ * expert as product row `leader`, unless an earlier row is their leader. Returns their number. */
+__device__ int rows_of_leader(const parameters &p, int leader, int *rows, int &expert)
+{
+    __shared__ int found;
+    if (threadIdx.x < 32) {
+        int lane = threadIdx.x, count = 0;
+        bool first = true;
+        int mine = p.expert_ids[leader];
+        for (int base = 0; base < p.m; base += 32) {
+            int row = base + lane;
+            bool same = row < p.m && p.expert_ids[row] == mine;
+            unsigned votes = __ballot_sync(0xffffffffu, same);
+            if (same)
+                rows[count + __popc(votes & ((1u << lane) - 1))] = row;
+            if (base == leader / 32 * 32 && (votes & ((1u << leader % 32) - 1)))
+                first = false;
+            if (base < leader / 32 * 32 && votes)
+                first = false;
+            count += __popc(votes);
+        }
+        if (lane == 0)
+            found = first ? count : 0;
+    }
+    __syncthreads();
+    expert = p.expert_ids[leader];
+    return found;
+}
+
+template <int KIND, bool F16, int MT, int NT> struct stream {
+    static constexpr int WARPS = 8;
+    /* Units a batch: 64 bytes a lane and row block, where registers allow. */
+    static constexpr int LOADS = MT * kind_traits<KIND>::loads;
+    static constexpr int WANTED =
+        kind_traits<KIND>::mx || kind_traits<KIND>::nv || kind_traits<KIND>::plain
+            ? 4
+            : 2; /* scales of other kinds take registers too */
+    static constexpr int BATCH = LOADS >= WANTED ? 1 : WANTED / LOADS;
+    static constexpr int PAIRS = MT * NT * 64;
+
+    struct batch {
+        unit<KIND> units[BATCH][MT];
+    };
+
+    static __device__ __forceinline__ void load(const parameters &p, const block (&blocks)[MT],
+                                                int first, int end, batch &to)
+    {
+#pragma unroll
+        for (int i = 0; i < BATCH; i++)
+#pragma unroll
+            for (int m = 0; m < MT; m++)
+                load_unit<KIND>(p, blocks[m], first + i * WARPS, first + i * WARPS < end,
+                                to.units[i][m]);
+    }
+
+    /* x: this lane's part of column 0. Rows of x that do not exist are any other: nobody looks at
+     * their sums. */
+    static __device__ __forceinline__ void
+    multiply_batch(const parameters &p, const block (&blocks)[MT], const char *const (&x)[NT],
+                   int first, int end, const batch &from, float (&sums)[MT][NT][4])
+    {
+        int left = p.k - threadIdx.x % 4 * 8;
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            int u = first + i * WARPS;
+            if (u >= end)
+                break;
+            auto x_of = [&](int half, int t) {
+                return u * 64 + half * 32 < left
+                           ? __ldg(reinterpret_cast<const uint4 *>(x[t] + int64_t(u) * 128) +
+                                   half * 4)
+                           : make_uint4(0, 0, 0, 0);
+            };
+            multiply<KIND, F16, MT, NT>(p, blocks, from.units[i], u, sums, x_of);
+        }
+    }
+
+    /* The sums of MT row blocks with the rows of x at `x`, over units [begin, end). */
+    static __device__ __forceinline__ void sweep(const parameters &p, const block (&blocks)[MT],
+                                                 const char *const (&x)[NT], int begin, int end,
+                                                 float (&sums)[MT][NT][4])
+    {
+        int u = begin + threadIdx.x / 32;
+        batch now, next;
+        load(p, blocks, u, end, now);
+        for (; u < end; u += BATCH * WARPS) {
+            load(p, blocks, u + BATCH * WARPS, end, next);
+            multiply_batch(p, blocks, x, u, end, now, sums);
+            now = next;
+        }
+    }
+
+    /* Joins the warps, then the splits, and stores. rows: product rows of this pass. */
+    static __device__ void finish(const parameters &p, const uint8_t *matrix, int expert,
+                                  int row_block, const int *rows, int count,
+                                  float (&sums)[MT][NT][4], float *joined)
+    {
+        int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int t = 0; t < NT; t++)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    joined[((warp * MT + m) * NT + t) * 128 + i * 32 + lane] = sums[m][t][i];
+        __syncthreads();
+        /* Each thread has one pair: columns of y 2g and 2g + 1 of a row of x. */
+        constexpr int MINE = (PAIRS + WARPS * 32 - 1) / (WARPS * 32);
+        static_assert(MINE == 1, "one pair a thread");
+        int pair = threadIdx.x;
+        float values[2] = {0.0f, 0.0f};
+        int m = pair / (NT * 64), t = pair / 64 % NT, odd = pair / 32 % 2;
+        if (pair < PAIRS)
+#pragma unroll
+            for (int w = 0; w < WARPS; w++) {
+                const float *from = joined + ((w * MT + m) * NT + t) * 128 + odd * 32 + lane;
+                values[0] += from[0];
+                values[1] += from[64];
+            }
+        bool store = true;
+        if (p.splits > 1)
+            store = join_splits<2>(p, blockIdx.x, blockIdx.y, WARPS * 32, values);
+        int row = t * 8 + lane % 4 * 2 + odd;
+        int n = (row_block + m) * 16 + lane / 4 * 2;
+        if (store && pair < PAIRS && row < count && n < p.n)
+            finish_pair(p, open_finisher<KIND, F16>(p, matrix, expert, n), rows[row], n, values[0],
+                        values[1]);
+    }
+
+    /* grid: row tiles x splits x groups (dense: 1; moe: leaders, or routed tiles). */
+    static __device__ __forceinline__ void run(const parameters &p)
+    {
+        __shared__ float joined[WARPS * MT * NT * 128];
+        __shared__ int rows[GEMMUX_UPCAST_DIRECT_ROWS];
+        int expert = 0, count = p.m;
+        if (!p.experts) {
+            if (threadIdx.x < NT * 8)
+                rows[threadIdx.x] = threadIdx.x;
+        } else if (p.routed) {
+            if (int(blockIdx.z) >= *p.tile_count)
+                return;
+            const int32_t *entry = p.tiles + 3 * blockIdx.z;
+            expert = entry[0];
+            count = entry[2];
+            if (int(threadIdx.x) < count)
+                rows[threadIdx.x] = p.sorted[entry[1] + threadIdx.x];
+        } else {
+            count = rows_of_leader(p, blockIdx.z, rows, expert);
+            if (!count)
+                return;
+        }
+        __syncthreads();
+        bool known = !p.experts || (expert >= 0 && expert < p.experts);
+        const uint8_t *matrix = p.w + (known ? int64_t(expert) : 0) * p.matrix_bytes;
+        int row_block = blockIdx.x * MT;
+        block blocks[MT];
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+            blocks[m] = open_block<KIND>(p, matrix, min(row_block + m, p.row_blocks - 1));
+        int begin = blockIdx.y * p.units_a_split;
+        int end = min(begin + p.units_a_split, p.units);
+        for (int first = 0; first < count; first += NT * 8) {
+            const char *x[NT];
+            float sums[MT][NT][4] = {};
+#pragma unroll
+            for (int t = 0; t < NT; t++) {
+                int row = first + t * 8 + threadIdx.x % 32 / 4;
+                x[t] = x_row(p, rows[row < count ? row : 0]) + threadIdx.x % 4 * 16;
+            }
+            sweep(p, blocks, x, begin, end, sums);
+            if (!known) /* an expert that does not exist */
+                sums[0][0][0] = sums[0][0][1] = sums[0][0][2] = sums[0][0][3] =
+                    __int_as_float(0x7fffffff);
+            finish(p, matrix, known ? expert : 0, row_block, rows + first, count - first, sums,
+                   joined);
+            __syncthreads();
+        }
+    }
+};
+
+/* ---- l64, l128: tiles ---- */
+
+template <int KIND, bool F16, int WARPS, int NT> struct tiled {
+    static constexpr int MT = 2, ROWS = NT * 8, THREADS = WARPS * 32;
+    static constexpr int STAGES = GEMMUX_UPCAST_STAGES, STAGE_BYTES = ROWS * 128;
+    static constexpr int CHUNKS = ROWS * 8 / THREADS; /* 16-byte pieces a thread and stage */
+    static constexpr int AHEAD = NT > 8 || kind_traits<KIND>::loads >= 4 ? 1 : 2;
+
+    /* Which tile of rows of x, and which of w. Dense: 16 tiles of x share w's tiles in L2, and
+     * blocks that run together work on few of both. */
+    static __device__ __forceinline__ bool find_tile(const parameters &p, int index, tile &of,
+                                                     int &row_tile)
+    {
+        if (p.experts) {
+            int at = index / p.row_tiles;
+            row_tile = index % p.row_tiles;
+            if (at >= *p.tile_count)
+                return false;
+            of = {p.tiles[3 * at], p.tiles[3 * at + 1], p.tiles[3 * at + 2]};
+            return true;
+        }
+        constexpr int GROUP = 16;
+        int group = index / (GROUP * p.row_tiles), within = index % (GROUP * p.row_tiles);
+        int wide = min(GROUP, p.token_tiles - group * GROUP);
+        int token_tile = group * GROUP + within % wide;
+        row_tile = within / wide;
+        of = {0, token_tile * ROWS, min(ROWS, p.m - token_tile * ROWS)};
+        return true;
+    }
+
+    static __device__ __forceinline__ void run(const parameters &p)
+    {
+        uint8_t *stages = dynamic_shared();
+        __shared__ int rows[ROWS];
+        tile of;
+        int row_tile, thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+        if (!find_tile(p, blockIdx.x, of, row_tile))
+            return;
+        for (int i = thread; i < ROWS; i += THREADS)
+            rows[i] = i >= of.count ? -1 : p.experts ? p.sorted[of.first + i] : of.first + i;
+        __syncthreads();
+        bool known = !p.experts || (of.expert >= 0 && of.expert < p.experts);
+        const uint8_t *matrix = p.w + (known ? int64_t(of.expert) : 0) * p.matrix_bytes;
+
+        int row_block = (row_tile * WARPS + warp) * MT;
+        block blocks[MT];
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+            blocks[m] = open_block<KIND>(p, matrix, min(row_block + m, p.row_blocks - 1));
+
+        /* This thread copies piece `thread % 8` of rows thread / 8 + i * THREADS / 8. Pieces of odd
+         * rows are swapped by halves, so that eight lanes of a load meet all banks. */
+        uint32_t shared = shared_address(stages);
+        int piece = thread % 8;
+        const char *from[CHUNKS];
+        bool valid[CHUNKS];
+        uint32_t to[CHUNKS];
+#pragma unroll
+        for (int i = 0; i < CHUNKS; i++) {
+            int at = thread / 8 + i * (THREADS / 8);
+            valid[i] = rows[at] >= 0;
+            from[i] = (valid[i] ? x_row(p, rows[at]) : p.x) + piece * 16;
+            to[i] = shared + at * 128 + ((piece ^ ((at & 1) << 2)) * 16);
+        }
+        int begin = blockIdx.y * p.units_a_split;
+        int end = min(begin + p.units_a_split, p.units);
+        auto fetch = [&](int u) {
+            if (u < end) {
+                uint32_t stage = uint32_t((u - begin) % STAGES) * STAGE_BYTES;
+                bool inside = u * 64 + piece * 8 < p.k;
+#pragma unroll
+                for (int i = 0; i < CHUNKS; i++)
+                    copy_async(to[i] + stage, inside ? from[i] + int64_t(u) * 128 : p.x,
+                               inside && valid[i]);
+            }
+            copy_async_commit();
+        };
+        unit<KIND> ahead[AHEAD][MT];
+        float sums[MT][NT][4] = {};
+#pragma unroll
+        for (int i = 0; i < STAGES - 1; i++)
+            fetch(begin + i);
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++)
+#pragma unroll
+            for (int m = 0; m < MT; m++)
+                load_unit<KIND>(p, blocks[m], begin + i, begin + i < end, ahead[i][m]);
+        for (int u = begin; u < end; u++) {
+            copy_async_wait<STAGES - 2>();
+            __syncthreads();
+            fetch(u + STAGES - 1);
+            unit<KIND> now[MT];
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                now[m] = ahead[0][m];
+#pragma unroll
+                for (int i = 0; i + 1 < AHEAD; i++)
+                    ahead[i][m] = ahead[i + 1][m];
+                load_unit<KIND>(p, blocks[m], u + AHEAD, u + AHEAD < end, ahead[AHEAD - 1][m]);
+            }
+            const uint8_t *stage = stages + (u - begin) % STAGES * STAGE_BYTES;
+            int g = lane / 4, l = lane % 4;
+            auto x_of = [&](int half, int t) {
+                int at = (t * 8 + g) * 128 + (((half * 4 + l) ^ ((g & 1) << 2)) * 16);
+                return *reinterpret_cast<const uint4 *>(stage + at);
+            };
+            multiply<KIND, F16, MT, NT>(p, blocks, now, u, sums, x_of);
+        }
+        copy_async_wait<0>();
+        __syncthreads();
+        if constexpr (NT <= 8) { /* wider tiles are never split */
+            float *flat = &sums[0][0][0];
+            if (p.splits > 1 &&
+                !join_splits<MT * NT * 4>(p, blockIdx.x, blockIdx.y, THREADS,
+                                          *reinterpret_cast<float(*)[MT * NT * 4]>(flat)))
+                return;
+        }
+        store(p, matrix, known ? of.expert : 0, known, row_block, rows,
+              reinterpret_cast<float *>(stages) + warp * 64 * 32, sums);
+    }
+
+    /* Through 8 KiB of shared memory a warp: 64 rows of y by 32 columns, the columns swapped in
+     * eights by row so that lanes meet all banks. Then neighbouring lanes hold neighbours of y. */
+    static __device__ __forceinline__ void store(const parameters &p, const uint8_t *matrix,
+                                                 int expert, bool known, int row_block,
+                                                 const int *rows, float *mine,
+                                                 const float (&sums)[MT][NT][4])
+    {
+        int lane = threadIdx.x % 32, g = lane / 4, l = lane % 4;
+        int n = row_block * 16 + lane % 16 * 2;
+        finisher f = {};
+        if (n < p.n)
+            f = open_finisher<KIND, F16>(p, matrix, expert, n);
+        if (!known)
+            f.nan[0] = f.nan[1] = true;
+#pragma unroll
+        for (int part = 0; part < NT / 8; part++) {
+#pragma unroll
+            for (int m = 0; m < MT; m++)
+#pragma unroll
+                for (int t = 0; t < 8; t++)
+#pragma unroll
+                    for (int odd = 0; odd < 2; odd++) {
+                        const float(&from)[4] = sums[m][part * 8 + t];
+                        int at = (t * 8 + 2 * l + odd) * 32 + ((m * 16 + 2 * g) ^ (l * 8));
+                        *reinterpret_cast<float2 *>(mine + at) =
+                            make_float2(from[odd], from[odd + 2]);
+                    }
+            __syncwarp();
+#pragma unroll 1
+            for (int i = lane / 16; i < 64; i += 2) {
+                int row = rows[part * 64 + i];
+                int at = i * 32 + ((lane % 16 * 2) ^ (i / 2 % 4 * 8));
+                float2 pair = *reinterpret_cast<const float2 *>(mine + at);
+                if (row >= 0 && n < p.n)
+                    finish_pair(p, f, row, n, pair.x, pair.y);
+            }
+            __syncwarp();
+        }
+    }
+};
+
+} // namespace
+
+#define DEFINE(kind, type, half)                                                                   \
+    extern "C" __global__ void __launch_bounds__(256, 2)                                           \
+        upcast_##kind##_##type##_s1(const __grid_constant__ parameters p)                          \
+    {                                                                                              \
+        stream<GEMMUX_UPCAST_##kind, half, 1, 1>::run(p);                                          \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(256, 2)                                           \
+        upcast_##kind##_##type##_s2(const __grid_constant__ parameters p)                          \
+    {                                                                                              \
+        stream<GEMMUX_UPCAST_##kind, half, 2, 2>::run(p);                                          \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(128, 2)                                           \
+        upcast_##kind##_##type##_l64(const __grid_constant__ parameters p)                         \
+    {                                                                                              \
+        tiled<GEMMUX_UPCAST_##kind, half, 4, 8>::run(p);                                           \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(256, 1)                                           \
+        upcast_##kind##_##type##_l128(const __grid_constant__ parameters p)                        \
+    {                                                                                              \
+        tiled<GEMMUX_UPCAST_##kind, half, 8, 16>::run(p);                                          \
+    }
+
+#define DEFINE_BOTH(kind) DEFINE(kind, bf16, false) DEFINE(kind, f16, true)
+GEMMUX_UPCAST_KINDS(DEFINE_BOTH)
+
+/* ---- around a moe ---- */
+
+/* Sorts product rows by expert and lists tiles of at most p.tile_rows of them. One block. The
+ * order within an expert may differ between runs; no result depends on it. Rows of an expert that
+ * does not exist come last, under the first number that no expert has. */
+extern "C" __global__ void __launch_bounds__(1024)
+    upcast_route(const __grid_constant__ parameters p)
+{
+    __shared__ int counts[GEMMUX_UPCAST_MAX_EXPERTS + 1], places[GEMMUX_UPCAST_MAX_EXPERTS + 1];
+    __shared__ int tiles_before[GEMMUX_UPCAST_MAX_EXPERTS + 1];
+    int groups = p.experts + 1;
+    for (int e = threadIdx.x; e < groups; e += blockDim.x)
+        counts[e] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < p.m; i += blockDim.x) {
+        int expert = p.expert_ids[i];
+        atomicAdd(&counts[expert < 0 || expert >= p.experts ? p.experts : expert], 1);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        int rows = 0, tiles = 0;
+        for (int e = 0; e < groups; e++) {
+            places[e] = rows;
+            tiles_before[e] = tiles;
+            rows += counts[e];
+            tiles += (counts[e] + p.tile_rows - 1) / p.tile_rows;
+        }
+        *p.tile_count = tiles;
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < groups; e += blockDim.x)
+        for (int first = 0, at = tiles_before[e]; first < counts[e]; first += p.tile_rows, at++) {
+            p.tiles[3 * at] = e;
+            p.tiles[3 * at + 1] = places[e] + first;
+            p.tiles[3 * at + 2] = min(p.tile_rows, counts[e] - first);
+        }
+    __syncthreads();
+    for (int i = threadIdx.x; i < p.m; i += blockDim.x) {
+        int expert = p.expert_ids[i];
+        int at = atomicAdd(&places[expert < 0 || expert >= p.experts ? p.experts : expert], 1);
+        p.sorted[at] = i;
+    }
+}
+
+/* y[token] = sum over slots, in their order, of weight * row. grid: columns / 256 x tokens. */
+extern "C" __global__ void __launch_bounds__(256)
+    upcast_scatter(const __grid_constant__ parameters p)
+{
+    int columns = p.swiglu ? p.n / 2 : p.n;
+    int column = blockIdx.x * 256 + threadIdx.x;
+    if (column >= columns)
+        return;
+    for (int token = blockIdx.y; token < p.m / p.top_k; token += gridDim.y) {
+        float sum = 0.0f;
+        for (int slot = 0; slot < p.top_k; slot++) {
+            int64_t row = int64_t(token) * p.top_k + slot;
+            sum = fmaf(p.expert_weights[row], p.rows[row * columns + column], sum);
+        }
+        store_one(p, p.y + int64_t(token) * p.y_row_bytes, column, sum);
+    }
+}
+
+/* Columns of x (16 bits) in the order of k_order, into p.rows, dense. grid: K / 256 x rows. */
+extern "C" __global__ void __launch_bounds__(256)
+    upcast_gather(const __grid_constant__ parameters p)
+{
+    int column = blockIdx.x * 256 + threadIdx.x;
+    if (column >= p.k)
+        return;
+    int from = p.k_order[column];
+    uint16_t *to = reinterpret_cast<uint16_t *>(p.rows);
+    for (int row = blockIdx.y; row < p.m; row += gridDim.y)
+        to[int64_t(row) * p.k + column] =
+            reinterpret_cast<const uint16_t *>(p.x + int64_t(row) * p.x_row_bytes)[from];
+}
