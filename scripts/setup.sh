@@ -8,9 +8,9 @@ set -eu
 # make only starts things; libdnnl2 and libopenblas are opened at run time when they are there.
 build="make cmake ninja-build gcc libc6-dev pkg-config libjansson-dev libpcre2-dev
        libpthreadpool-dev libcmocka-dev libdnnl2 libopenblas0-pthread"
-# One clang for -Werror, sanitizers, fuzzing, formatting and tidying; mandoc reads the man page. The
-# Arm kernels are cross-built and emulated.
-test="$build clang libclang-rt-14-dev clang-format clang-tidy mandoc git bash
+# One clang for -Werror, sanitizers, fuzzing, formatting and tidying; mandoc reads the man page;
+# g++ compiles GPU kernels for tests/emulator. The Arm kernels are cross-built and emulated.
+test="$build g++ clang libclang-rt-14-dev clang-format clang-tidy mandoc git bash
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 # dpkg-shlibdeps finds what the package depends on.

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fibers.h"
+
+extern const emulated_kernel emulated_kernels_read[], emulated_kernels_ref[],
+    emulated_kernels_upcast[];
+extern const emulated_kernel *const emulated_kernels[];
+const emulated_kernel *const emulated_kernels[] = {emulated_kernels_read, emulated_kernels_ref,
+                                                   emulated_kernels_upcast, nullptr};

@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A libcuda.so.1 whose one device is this CPU: the entry points that gemmux and its GPU tests use,
+// over the emulated kernels of this folder. Code images are not looked at; a function is found by
+// its name. It refuses what a driver would refuse (no current context, too large a grid, shared
+// memory that was not asked for), keeps its device memory unreadable while the host runs, puts an
+// unmapped page behind every allocation, and replays captured launches as a graph does.
+//
+//     EMULATED_CC=90  EMULATED_MULTIPROCESSORS=4  EMULATED_MEMORY_MIB=512  EMULATED_SEED=1
+#include "fibers.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <sys/mman.h>
+#include <vector>
+
+extern const emulated_kernel *const emulated_kernels[]; // ends with NULL; each a list by name
+
+namespace
+{
+
+enum {
+    OK = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALISED = 3,
+    INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
+    NOT_FOUND = 500,
+    CAPTURE_UNSUPPORTED = 900,
+    PAGE = 4096,
+};
+
+struct function {
+    const emulated_kernel *kernel;
+    int dynamic_limit;
+};
+
+struct launch {
+    const function *what;
+    unsigned grid[3], threads;
+    size_t dynamic_bytes;
+    std::vector<std::vector<uint8_t>> parameters;
+};
+
+struct graph {
+    std::vector<launch> launches;
+};
+
+struct stream {
+    graph *capturing;
+};
+
+struct allocation {
+    uint8_t *pages;
+    size_t mapped, bytes;
+};
+
+bool started;
+int contexts; // depth of the stack of current contexts
+int references;
+uint64_t launches_so_far;
+size_t in_use;
+std::map<uint64_t, allocation> memory;
+std::map<std::string, function> functions;
+
+long setting(const char *name, long otherwise)
+{
+    const char *text = getenv(name);
+    return text && *text ? strtol(text, nullptr, 10) : otherwise;
+}
+
+size_t capacity()
+{
+    return size_t(setting("EMULATED_MEMORY_MIB", 512)) << 20;
+}
+
+void protect(int how)
+{
+    for (auto &entry : memory)
+        if (mprotect(entry.second.pages, entry.second.mapped - PAGE, how))
+            emulated_die("mprotect failed");
+}
+
+// The device's memory can be touched while one of these lives.
+struct device_side {
+    device_side()
+    {
+        protect(PROT_READ | PROT_WRITE);
+    }
+    ~device_side()
+    {
+        protect(PROT_NONE);
+    }
+};
+
+const allocation *holding(uint64_t at, size_t bytes)
+{
+    auto next = memory.upper_bound(at);
+    if (next == memory.begin())
+        return nullptr;
+    --next;
+    return at + bytes <= next->first + next->second.bytes ? &next->second : nullptr;
+}
+
+void replay(launch &l)
+{
+    std::vector<void *> pointers;
+    for (auto &parameter : l.parameters)
+        pointers.push_back(parameter.data());
+    device_side open;
+    emulated_run(l.what->kernel, l.grid, l.threads, l.dynamic_bytes, pointers.data(),
+                 uint64_t(setting("EMULATED_SEED", 1)) * 1000003 + launches_so_far++);
+}
+
+} // namespace
+
+extern "C" {
+
+int cuInit(unsigned)
+{
+    started = true;
+    return OK;
+}
+
+int cuDriverGetVersion(int *version)
+{
+    *version = 13000;
+    return OK;
+}
+
+int cuGetErrorName(int result, const char **text)
+{
+    *text = result == OUT_OF_MEMORY     ? "CUDA_ERROR_OUT_OF_MEMORY"
+            : result == INVALID_VALUE   ? "CUDA_ERROR_INVALID_VALUE"
+            : result == INVALID_CONTEXT ? "CUDA_ERROR_INVALID_CONTEXT"
+            : result == NOT_FOUND       ? "CUDA_ERROR_NOT_FOUND"
+                                        : "CUDA_ERROR_EMULATED";
+    return OK;
+}
+
+int cuGetErrorString(int, const char **text)
+{
+    *text = "said by the emulator";
+    return OK;
+}
+
+int cuDeviceGetCount(int *count)
+{
+    *count = 1;
+    return started ? OK : NOT_INITIALISED;
+}
+
+int cuDeviceGet(int *device, int ordinal)
+{
+    *device = 0;
+    return ordinal == 0 ? OK : INVALID_DEVICE;
+}
+
+int cuDeviceGetName(char *name, int length, int)
+{
+    snprintf(name, size_t(length), "CPU that emulates sm_%ld", setting("EMULATED_CC", 90));
+    return OK;
+}
+
+int cuDeviceGetAttribute(int *value, int attribute, int)
+{
+    long cc = setting("EMULATED_CC", 90);
+    switch (attribute) {
+    case 13:
+        *value = 1000000; // clock, kHz
+        return OK;
+    case 16:
+        *value = int(setting("EMULATED_MULTIPROCESSORS", 4));
+        return OK;
+    case 36:
+        *value = 2000000; // memory clock, kHz
+        return OK;
+    case 37:
+        *value = 128; // bits
+        return OK;
+    case 38:
+        *value = 1 << 20; // L2
+        return OK;
+    case 75:
+        *value = int(cc / 10);
+        return OK;
+    case 76:
+        *value = int(cc % 10);
+        return OK;
+    case 97: // shared memory a block may ask for
+        *value = cc == 80 || cc == 87 ? 166912 : cc == 90 || cc / 10 == 10 ? 232448 : 101376;
+        return OK;
+    default:
+        return INVALID_VALUE;
+    }
+}
+
+int cuDeviceTotalMem_v2(size_t *bytes, int)
+{
+    *bytes = capacity();
+    return OK;
+}
+
+int cuDevicePrimaryCtxRetain(void **context, int)
+{
+    static int something;
+    *context = &something;
+    references++;
+    return OK;
+}
+
+int cuDevicePrimaryCtxRelease_v2(int)
+{
+    references--;
+    return references < 0 ? INVALID_CONTEXT : OK;
+}
+
+int cuCtxPushCurrent_v2(void *context)
+{
+    contexts++;
+    return context ? OK : INVALID_CONTEXT;
+}
+
+int cuCtxPopCurrent_v2(void **context)
+{
+    *context = nullptr;
+    return contexts-- > 0 ? OK : INVALID_CONTEXT;
+}
+
+int cuCtxGetCurrent(void **context)
+{
+    *context = contexts > 0 ? &contexts : nullptr;
+    return OK;
+}
+
+int cuCtxSynchronize()
+{
+    return contexts > 0 ? OK : INVALID_CONTEXT;
+}
+
+int cuMemGetInfo_v2(size_t *available, size_t *total)
+{
+    *available = capacity() - in_use;
+    *total = capacity();
+    return OK;
+}
+
+int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
+{
+    if (contexts <= 0)
+        return INVALID_CONTEXT;
+    if (bytes == 0)
+        return INVALID_VALUE;
+    size_t held = (bytes + 255) / 256 * 256;
+    if (held > capacity() - in_use)
+        return OUT_OF_MEMORY;
+    size_t mapped = (held + PAGE - 1) / PAGE * PAGE + PAGE;
+    void *at = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return OUT_OF_MEMORY;
+    uint8_t *pages = static_cast<uint8_t *>(at);
+    memset(pages, 0xff, mapped - PAGE);
+    mprotect(pages, mapped, PROT_NONE);
+    *pointer = reinterpret_cast<uint64_t>(pages + (mapped - PAGE) - held);
+    memory[*pointer] = {pages, mapped, bytes};
+    in_use += held;
+    return OK;
+}
+
+int cuMemFree_v2(uint64_t pointer)
+{
+    auto found = memory.find(pointer);
+    if (found == memory.end())
+        return pointer ? INVALID_VALUE : OK;
+    const allocation a = found->second;
+    mprotect(a.pages, a.mapped - PAGE, PROT_READ);
+    uint8_t *data = reinterpret_cast<uint8_t *>(pointer);
+    for (uint8_t *at = a.pages; at < a.pages + a.mapped - PAGE; at++)
+        if ((at < data || at >= data + a.bytes) && *at != 0xff)
+            emulated_die("byte %td beside an allocation of %zu bytes was written", at - data,
+                         a.bytes);
+    munmap(a.pages, a.mapped);
+    in_use -= (a.bytes + 255) / 256 * 256;
+    memory.erase(found);
+    return OK;
+}
+
+int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes)
+{
+    if (contexts <= 0 || !holding(to, bytes))
+        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
+    device_side open;
+    memcpy(reinterpret_cast<void *>(to), from, bytes);
+    return OK;
+}
+
+int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes)
+{
+    if (contexts <= 0 || !holding(from, bytes))
+        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
+    device_side open;
+    memcpy(to, reinterpret_cast<void *>(from), bytes);
+    return OK;
+}
+
+int cuMemsetD8_v2(uint64_t to, unsigned char value, size_t bytes)
+{
+    if (contexts <= 0 || !holding(to, bytes))
+        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
+    device_side open;
+    memset(reinterpret_cast<void *>(to), value, bytes);
+    return OK;
+}
+
+int cuModuleLoadData(void **module, const void *image)
+{
+    static int something;
+    *module = &something;
+    return image && contexts > 0 ? OK : INVALID_CONTEXT;
+}
+
+int cuModuleUnload(void *)
+{
+    return contexts > 0 ? OK : INVALID_CONTEXT;
+}
+
+int cuModuleGetFunction(function **found, void *, const char *name)
+{
+    for (int list = 0; emulated_kernels[list]; list++)
+        for (const emulated_kernel *kernel = emulated_kernels[list]; kernel->name; kernel++)
+            if (!strcmp(kernel->name, name)) {
+                function &f = functions[name];
+                f = {kernel, f.dynamic_limit ? f.dynamic_limit : 48 << 10};
+                *found = &f;
+                return OK;
+            }
+    return NOT_FOUND;
+}
+
+int cuFuncSetAttribute(function *f, int attribute, int value)
+{
+    int most = 0;
+    cuDeviceGetAttribute(&most, 97, 0);
+    if (attribute != 8 || value > most)
+        return INVALID_VALUE;
+    f->dynamic_limit = value;
+    return OK;
+}
+
+int cuLaunchKernel(const function *f, unsigned x, unsigned y, unsigned z, unsigned threads,
+                   unsigned threads_y, unsigned threads_z, unsigned dynamic_bytes, stream *on,
+                   void **parameters, void **)
+{
+    if (contexts <= 0)
+        return INVALID_CONTEXT;
+    if (!x || !y || !z || x > 0x7fffffffu || y > 65535 || z > 65535 || !threads || threads > 1024 ||
+        threads_y != 1 || threads_z != 1 || int(dynamic_bytes) > f->dynamic_limit)
+        return INVALID_VALUE;
+    launch l = {f, {x, y, z}, threads, dynamic_bytes, {}};
+    for (int i = 0; f->kernel->parameter_bytes[i]; i++) {
+        const uint8_t *from = static_cast<const uint8_t *>(parameters[i]);
+        l.parameters.emplace_back(from, from + f->kernel->parameter_bytes[i]);
+    }
+    if (on && on->capturing)
+        on->capturing->launches.push_back(std::move(l));
+    else
+        replay(l);
+    return OK;
+}
+
+int cuStreamCreate(stream **made, unsigned)
+{
+    *made = new stream{nullptr};
+    return OK;
+}
+
+int cuStreamSynchronize(const stream *on)
+{
+    return on && on->capturing ? CAPTURE_UNSUPPORTED : OK;
+}
+
+int cuStreamBeginCapture_v2(stream *on, int)
+{
+    if (!on || on->capturing)
+        return INVALID_VALUE;
+    on->capturing = new graph;
+    return OK;
+}
+
+int cuStreamEndCapture(stream *on, graph **captured)
+{
+    *captured = on->capturing;
+    on->capturing = nullptr;
+    return OK;
+}
+
+int cuGraphInstantiateWithFlags(graph **executable, const graph *captured, unsigned long long)
+{
+    *executable = new graph(*captured);
+    return OK;
+}
+
+int cuGraphLaunch(graph *executable, const stream *)
+{
+    for (launch &l : executable->launches)
+        replay(l);
+    return OK;
+}
+
+int cuGraphExecDestroy(const graph *executable)
+{
+    delete executable;
+    return OK;
+}
+
+int cuGraphDestroy(const graph *captured)
+{
+    delete captured;
+    return OK;
+}
+
+int cuEventCreate(void **event, unsigned)
+{
+    static int something;
+    *event = &something;
+    return OK;
+}
+
+int cuEventRecord(void *, void *)
+{
+    return OK;
+}
+
+int cuEventElapsedTime(float *ms, void *, void *)
+{
+    *ms = 1.0f;
+    return OK;
+}
+
+} // extern "C"

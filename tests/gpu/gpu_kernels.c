@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every CUDA kernel against the f64 reference: formats x types x M x ops, with rows further apart
+ * than they are long, poisoned outputs, guards around every buffer, twice for determinism, and
+ * once through a captured CUDA graph. Writes JUnit XML.
+ *
+ *     gpu_kernels [--quick] OUT.xml [FILTER]
+ *
+ * FILTER: only cases whose name contains it. --quick: a sixth of the M's of each case, other ones
+ * in the next case.
+ */
+#include "gpu_device.h"
+
+#include "format.h"
+#include "kernel.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { GUARD = 256, FAILURES_SHOWN = 4 };
+
+static gpu device;
+static gemmux_machine machine;
+static gemmux_threads *threads;
+static FILE *xml;
+static const char *filter;
+static int cases, failed_cases, products;
+static bool quick;
+
+/* One line of the report: what failed in it. */
+static struct {
+    char name[200], text[2048];
+    int failures;
+    double started;
+} now;
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void complain(const char *format, ...)
+{
+    va_list arguments;
+    size_t used = strlen(now.text);
+    if (now.failures++ >= FAILURES_SHOWN)
+        return;
+    va_start(arguments, format);
+    vsnprintf(now.text + used, sizeof now.text - used, format, arguments);
+    va_end(arguments);
+    used = strlen(now.text);
+    snprintf(now.text + used, sizeof now.text - used, "\n");
+}
+
+static void begin_case(void)
+{
+    now.text[0] = '\0';
+    now.failures = 0;
+    now.started = seconds();
+    cases++;
+}
+
+static void put_escaped(const char *text)
+{
+    for (; *text; text++)
+        if (*text == '<' || *text == '>' || *text == '&' || *text == '"')
+            fprintf(xml, "&#%d;", *text);
+        else
+            fputc(*text, xml);
+}
+
+static void end_case(void)
+{
+    fprintf(xml, "  <testcase classname=\"gpu_kernels\" name=\"");
+    put_escaped(now.name);
+    fprintf(xml, "\" time=\"%.3f\">", seconds() - now.started);
+    if (now.failures) {
+        failed_cases++;
+        fprintf(xml, "<failure message=\"%d products\">", now.failures);
+        put_escaped(now.text);
+        fprintf(xml, "</failure>");
+        printf("FAIL %s: %d\n%s", now.name, now.failures, now.text);
+        fflush(stdout);
+    }
+    fprintf(xml, "</testcase>\n");
+}
+
+/* ---- operands ---- */
+
+static uint64_t seed = 1;
+
+static uint64_t draw(void)
+{
+    seed ^= seed >> 12;
+    seed ^= seed << 25;
+    seed ^= seed >> 27;
+    return seed * UINT64_C(2685821657736338717);
+}
+
+/* Neighbouring runs of 16 columns, and rows, have powers of two of their own. */
+static float *draw_matrix(int64_t rows, int64_t cols, int spread)
+{
+    float *values = malloc((size_t)(rows * cols) * 4 + 4);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < cols; j++) {
+            float unit = (float)((double)(draw() >> 40) / (double)(1 << 23) - 1.0);
+            int exponent = (int)((j / 16 * 5 + r * 3) % (2 * spread + 1)) - spread;
+            values[r * cols + j] = ldexpf(unit, exponent);
+        }
+    return values;
+}
+
+static bool quantise(int64_t count, int64_t rows, int64_t cols, gemmux_format format, int spread,
+                     gemmux_weights *out)
+{
+    gemmux_error error;
+    float *values = draw_matrix(count * rows, cols, spread);
+    gemmux_status status = gemmux_quantise(values, count, rows, cols, format, out, &error);
+    free(values);
+    if (status)
+        complain("quantise: %s", error.text);
+    return !status;
+}
+
+/* Operands of one product, on both sides. */
+typedef struct operands {
+    gemmux_weights x; /* dense, host */
+    gemmux_tensor x_device;
+    unsigned char *x_codes, *y_host, *y_again;
+    void *x_at, *x_scales_at, *y_at, *ids_at, *weights_at;
+    int64_t x_bytes, y_bytes, y_stride, y_row, y_rows;
+    int32_t *ids;
+    float *slot_weights;
+} operands;
+
+static void free_operands(operands *o)
+{
+    gpu_free(&device, o->x_at);
+    gpu_free(&device, o->x_scales_at);
+    gpu_free(&device, o->y_at);
+    gpu_free(&device, o->ids_at);
+    gpu_free(&device, o->weights_at);
+    gemmux_weights_free(&o->x);
+    free(o->x_codes);
+    free(o->y_host);
+    free(o->y_again);
+    free(o->ids);
+    free(o->slot_weights);
+}
+
+/* x with 16 bytes between rows and NaN-like bytes there and around. */
+static bool make_x(const gemmux_problem *p, int64_t rows, operands *o)
+{
+    if (!quantise(1, rows, p->k, p->x, 3, &o->x))
+        return false;
+    gemmux_tensor *t = &o->x.tensor;
+    int64_t dense = gemmux_row_bytes(p->x, p->k), stride = dense + 16;
+    o->x_bytes = 2 * GUARD + rows * stride;
+    o->x_codes = malloc((size_t)o->x_bytes);
+    memset(o->x_codes, 0xff, (size_t)o->x_bytes);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(o->x_codes + GUARD + r * stride, (const char *)t->codes + r * dense, (size_t)dense);
+    o->x_at = gpu_allocate(&device, o->x_bytes);
+    gpu_upload(&device, o->x_at, o->x_codes, o->x_bytes);
+    o->x_device = *t;
+    o->x_device.codes = (char *)o->x_at + GUARD;
+    o->x_device.row_bytes = stride;
+    int64_t scales = gemmux_scale_count(p->x, rows, p->k) * gemmux_scale_bytes(p->x);
+    if (scales > 0) {
+        o->x_scales_at = gpu_allocate(&device, scales);
+        gpu_upload(&device, o->x_scales_at, t->scales, scales);
+        o->x_device.scales = o->x_scales_at;
+    }
+    o->x_device.globals = NULL;
+    if (p->x.two_level) { /* one factor, on the device */
+        o->weights_at = gpu_allocate(&device, 4);
+        gpu_upload(&device, o->weights_at, t->globals, 4);
+        o->x_device.globals = o->weights_at;
+    }
+    return true;
+}
+
+static void make_routing(const gemmux_problem *p, int64_t tokens, operands *o)
+{
+    int64_t pairs = tokens * p->top_k;
+    o->ids = malloc((size_t)pairs * 4 + 4);
+    o->slot_weights = malloc((size_t)pairs * 4 + 4);
+    for (int64_t i = 0; i < pairs; i++) {
+        /* Expert 2 is never chosen, expert 0 often. */
+        int32_t id = (int32_t)(draw() >> 33) % p->experts;
+        o->ids[i] = id == 2 && p->experts > 1 ? 0 : id;
+        o->slot_weights[i] = (float)((double)(draw() >> 40) / (double)(1 << 24));
+    }
+    o->ids_at = gpu_allocate(&device, pairs * 4);
+    o->weights_at = gpu_allocate(&device, pairs * 4);
+    gpu_upload(&device, o->ids_at, o->ids, pairs * 4);
+    gpu_upload(&device, o->weights_at, o->slot_weights, pairs * 4);
+}
+
+static bool make_operands(const gemmux_problem *p, operands *o)
+{
+    *o = (operands){0};
+    int64_t pairs = gemmux_problem_rows(p);
+    bool moe = p->op == GEMMUX_MOE;
+    int64_t x_rows = moe && !(p->epilogue & GEMMUX_EPILOGUE_GATHER) ? pairs : p->m;
+    int64_t columns = p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? p->n / 2 : p->n;
+    o->y_rows = p->epilogue & GEMMUX_EPILOGUE_SCATTER ? p->m : pairs;
+    o->y_row = gemmux_row_bytes(p->y, columns);
+    o->y_stride = o->y_row + 32 - o->y_row % 4; /* every second time not even 4-byte rows */
+    if (p->n % 2)
+        o->y_stride = o->y_row + 2 * (p->y.id == GEMMUX_F32 ? 2 : 1);
+    o->y_bytes = 2 * GUARD + o->y_rows * o->y_stride;
+    if (!make_x(p, x_rows, o))
+        return false;
+    if (moe)
+        make_routing(p, p->m, o);
+    o->y_host = malloc((size_t)o->y_bytes);
+    o->y_again = malloc((size_t)o->y_bytes);
+    o->y_at = gpu_allocate(&device, o->y_bytes);
+    return true;
+}
+
+/* ---- one product ---- */
+
+static gemmux_args device_args(const operands *o)
+{
+    return (gemmux_args){
+        .x = o->x_device,
+        .y = (char *)o->y_at + GUARD,
+        .y_row_bytes = o->y_stride,
+        .expert_ids = o->ids_at,
+        .expert_weights = o->ids_at ? o->weights_at : NULL,
+        .stream = device.stream,
+    };
+}
+
+/* Runs into a y of 0xff bytes (NaN in every format) and brings it back. */
+static bool run_once(const gemmux_plan *plan, const operands *o, bool graph, unsigned char *y)
+{
+    gemmux_args args = device_args(o);
+    gemmux_error error = {GEMMUX_OK, ""};
+    gpu_fill(&device, o->y_at, 0xff, o->y_bytes);
+    void *captured = NULL, *executable = NULL;
+    if (graph)
+        gpu_check(&device, device.capture_begin(device.stream, 2), "capturing");
+    gemmux_status status = gemmux_run(plan, &args, &error);
+    if (graph) {
+        gpu_check(&device, device.capture_end(device.stream, &captured), "ending a capture");
+        gpu_check(&device, device.graph_instantiate(&executable, captured, 0), "a graph");
+        gpu_check(&device, device.graph_launch(executable, device.stream), "launching a graph");
+    }
+    gpu_check(&device, device.stream_wait(device.stream), now.name);
+    if (graph) {
+        device.graph_exec_destroy(executable);
+        device.graph_destroy(captured);
+    }
+    if (status)
+        complain("run: %s", error.text);
+    gpu_download(&device, y, o->y_at, o->y_bytes);
+    return !status;
+}
+
+static void check_guards(const operands *o, int64_t m)
+{
+    for (int64_t i = 0; i < o->y_bytes; i++) {
+        int64_t at = i - GUARD;
+        bool inside = at >= 0 && at < o->y_rows * o->y_stride && at % o->y_stride < o->y_row;
+        if (!inside && o->y_host[i] != 0xff) {
+            complain("M=%lld: byte %lld beside y was written", (long long)m, (long long)at);
+            return;
+        }
+    }
+}
+
+static void check_product(const gemmux_plan *plan, const gemmux_problem *p, const gemmux_weights *w,
+                          int64_t max_rows)
+{
+    operands o;
+    gemmux_error error = {GEMMUX_OK, ""};
+    gemmux_verification result = {0};
+    const gemmux_range *ranges;
+    if (make_operands(p, &o) && run_once(plan, &o, false, o.y_host)) {
+        int count = gemmux_plan_ranges(plan, &ranges), at = 0;
+        while (at + 1 < count && ranges[at].m_max < p->m)
+            at++;
+        gemmux_args args = {.x = o.x.tensor, .y = o.y_host + GUARD, .y_row_bytes = o.y_stride};
+        args.expert_ids = o.ids;
+        args.expert_weights = o.slot_weights;
+        check_guards(&o, p->m);
+        if (gemmux_verify(p, ranges[at].decision.liberties, w, &args, max_rows, &result, &error))
+            complain("verify: %s", error.text);
+        else if (!(result.worst <= 1.0))
+            complain("M=%lld: error %.3g of the bound at row %lld column %lld, relative %.3g",
+                     (long long)p->m, result.worst, (long long)result.worst_row,
+                     (long long)result.worst_col, result.relative_error);
+        if (run_once(plan, &o, true, o.y_again) &&
+            memcmp(o.y_host, o.y_again, (size_t)o.y_bytes) != 0)
+            complain("M=%lld: a second run through a graph gave other bits", (long long)p->m);
+        products++;
+    }
+    free_operands(&o);
+}
+
+/* ---- cases ---- */
+
+static const int64_t all_m[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 257};
+static const int64_t few_m[] = {1, 8, 16, 33, 129};
+static const int64_t all_tokens[] = {1, 3, 5, 16, 33, 70, 300};
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+static gemmux_format parse(const char *text)
+{
+    gemmux_format format = {0};
+    gemmux_error error;
+    if (gemmux_format_parse(text, &format, &error)) {
+        fprintf(stderr, "%s\n", error.text);
+        exit(1);
+    }
+    return format;
+}
+
+static bool wanted(const char *kernel, const gemmux_problem *p, const char *extra)
+{
+    char text[128];
+    snprintf(now.name, sizeof now.name, "%s %s epilogue %d%s%s", kernel,
+             gemmux_problem_text(p, text, sizeof text), p->epilogue, extra ? " " : "",
+             extra ? extra : "");
+    return !filter || strstr(now.name, filter);
+}
+
+/* Spoils a few stored numbers in ways that real checkpoints can. */
+typedef void (*spoiler)(gemmux_weights *w);
+
+static void check_case(const char *kernel, const gemmux_problem *problem, const int64_t *ms,
+                       int m_count, const char *extra, spoiler spoil)
+{
+    gemmux_problem p = *problem;
+    gemmux_weights w = {0};
+    gemmux_plan *plan = NULL;
+    gemmux_error error = {GEMMUX_OK, ""};
+    float *bias = NULL;
+    p.m = ms[m_count - 1];
+    if (!wanted(kernel, &p, extra))
+        return;
+    begin_case();
+    int64_t count = p.op == GEMMUX_MOE ? p.experts : 1;
+    if (quantise(count, p.n, p.k, p.w, 6, &w)) {
+        if (p.epilogue & GEMMUX_EPILOGUE_BIAS)
+            w.bias = bias = draw_matrix(count, p.n, 3);
+        if (spoil)
+            spoil(&w);
+        gemmux_policy policy = {.only = kernel};
+        if (gemmux_prepare(&p, &machine, &policy, NULL, &w, threads, &plan, &error))
+            complain("prepare: %s", error.text);
+        for (int i = 0; plan && i < m_count; i++) {
+            gemmux_problem one = p;
+            one.m = ms[i];
+            if (!quick || (i + cases) % 6 == 0)
+                check_product(plan, &one, &w, ms[i] > 64 ? 40 : 0);
+        }
+    }
+    gemmux_plan_free(plan);
+    w.bias = NULL;
+    free(bias);
+    gemmux_weights_free(&w);
+    end_case();
+}
+
+static void spoil_nan(gemmux_weights *w)
+{
+    unsigned char *codes = (unsigned char *)(uintptr_t)w->tensor.codes;
+    codes[5 * gemmux_row_bytes(w->tensor.format, w->tensor.cols) + 3] = 0x7f;
+}
+
+static void spoil_infinity(gemmux_weights *w)
+{
+    unsigned char *codes = (unsigned char *)(uintptr_t)w->tensor.codes;
+    codes[5 * gemmux_row_bytes(w->tensor.format, w->tensor.cols) + 3] = 0x7c;
+    codes[6 * gemmux_row_bytes(w->tensor.format, w->tensor.cols) + 70] = 0x7e;
+}
+
+/* ue8m0 scales from 2^-20 to 2^60. */
+static void spoil_scales(gemmux_weights *w)
+{
+    unsigned char *scales = (unsigned char *)(uintptr_t)w->tensor.scales;
+    int64_t count = gemmux_scale_count(w->tensor.format, w->tensor.rows, w->tensor.cols);
+    for (int64_t i = 0; i < count; i++)
+        scales[i] = (unsigned char)(107 + i * 7 % 80);
+}
+
+static void check_dense(const char *kernel, const char *x, const char *w, const char *y, int64_t n,
+                        int64_t k, int epilogue, uint32_t liberties, const int64_t *ms, int m_count)
+{
+    gemmux_problem p = gemmux_problem_linear(1, n, k, parse(x), parse(w), parse(y));
+    p.epilogue = (uint8_t)epilogue;
+    p.liberties |= liberties;
+    p.align = 16;
+    check_case(kernel, &p, ms, m_count, liberties ? "rounded" : NULL, NULL);
+}
+
+static void check_moe(const char *kernel, const char *x, const char *w, int64_t n, int64_t k,
+                      int experts, int top_k, int epilogue, const int64_t *tokens, int count)
+{
+    gemmux_problem p = gemmux_problem_linear(1, n, k, parse(x), parse(w), parse(x));
+    p.op = GEMMUX_MOE;
+    p.experts = experts;
+    p.top_k = top_k;
+    p.epilogue = (uint8_t)epilogue;
+    p.align = 16;
+    char extra[32];
+    snprintf(extra, sizeof extra, "top %d of %d", top_k, experts);
+    check_case(kernel, &p, tokens, count, extra, NULL);
+}
+
+/* ---- cuda_ref_any ---- */
+
+static void test_reference(void)
+{
+    static const char *const formats[] = {
+        "f32",      "f16",      "bf16",         "e4m3",     "e4m3:row",      "e4m3:block128",
+        "e5m2",     "mxfp8",    "mxfp8:e5m2",   "mxfp4",    "nvfp4",         "int8",
+        "int8:g32", "int4:g32", "int4:g128",    "int4:row", "int4:g64:zero", "int4:g32:min",
+        "nf4",      "int4:g24", "e4m3:block48",
+    };
+    for (int i = 0; i < COUNT(formats); i++) {
+        check_dense("cuda_ref_any", "bf16", formats[i], "f32", 67, 200, 0, 0, few_m, COUNT(few_m));
+        if (strncmp(formats[i], "int4", 4) != 0 && strcmp(formats[i], "nf4") != 0 &&
+            !strstr(formats[i], "block"))
+            check_dense("cuda_ref_any", formats[i], "mxfp4", "bf16", 34, 72, 3, 0, few_m,
+                        COUNT(few_m));
+    }
+    for (int e = 0; e < 16; e++)
+        check_moe("cuda_ref_any", "bf16", "mxfp4", 50, 72, 5, 2, e, all_tokens, 4);
+}
+
+/* ---- cuda_sm80_upcast ---- */
+
+static const char *const upcast_formats[] = {
+    "mxfp4",         "nvfp4",         "mxfp8",
+    "mxfp8:e5m2",    "e4m3",          "e4m3:row",
+    "e4m3:g32",      "e4m3:block128", "e5m2",
+    "e5m2:g64:bf16", "int8",          "int8:tensor",
+    "int8:g32",      "int8:block64",  "int4",
+    "int4:g32",      "int4:row",      "int4:g64:zero",
+    "int4:g32:zero", "int4:g32:min",  "int4:g128:min:f32",
+    "int4:row:zero", "int4:g32:f32",  "nf4",
+    "nf4:g32",       "nf4:row",
+};
+
+static void test_upcast_dense(void)
+{
+    const char *kernel = "cuda_sm80_upcast";
+    for (int half = 0; half < 2; half++) {
+        const char *x = half ? "f16" : "bf16";
+        for (int i = 0; i <= COUNT(upcast_formats); i++) {
+            const char *w = i == COUNT(upcast_formats) ? x : upcast_formats[i];
+            bool nf4 = !strncmp(w, "nf4", 3);
+            check_dense(kernel, x, w, "f32", 272, 640, 0, 0, all_m, COUNT(all_m));
+            check_dense(kernel, x, w, x, 150, 328, GEMMUX_EPILOGUE_BIAS, 0, few_m, COUNT(few_m));
+            if (nf4)
+                check_dense(kernel, x, w, "f32", 272, 640, 0, GEMMUX_LIBERTY_ROUNDED_W, few_m,
+                            COUNT(few_m));
+        }
+        /* Shapes: one column, ragged, K under a unit, K = 0, many units (splits). */
+        static const int64_t shapes[][2] = {{1, 64},    {17, 8},     {33, 0},    {255, 72},
+                                            {48, 4096}, {128, 2880}, {2880, 256}};
+        for (int s = 0; s < COUNT(shapes); s++) {
+            check_dense(kernel, x, "mxfp4", x, shapes[s][0], shapes[s][1], 1, 0, few_m,
+                        COUNT(few_m));
+            check_dense(kernel, x, "int4", "f32", shapes[s][0], shapes[s][1], 1, 0, few_m,
+                        COUNT(few_m));
+        }
+        check_dense(kernel, x, "mxfp4", x, 272, 640, 3, 0, all_m, COUNT(all_m));
+    }
+}
+
+static void test_upcast_odd(void)
+{
+    const char *kernel = "cuda_sm80_upcast";
+    gemmux_problem p =
+        gemmux_problem_linear(1, 64, 320, parse("bf16"), parse("e4m3"), parse("f32"));
+    check_case(kernel, &p, few_m, COUNT(few_m), "with NaN", spoil_nan);
+    p.w = parse("mxfp8");
+    check_case(kernel, &p, few_m, COUNT(few_m), "with NaN", spoil_nan);
+    p.w = parse("e5m2");
+    check_case(kernel, &p, few_m, COUNT(few_m), "with infinity and NaN", spoil_infinity);
+    p.x = parse("f16");
+    check_case(kernel, &p, few_m, COUNT(few_m), "with infinity and NaN", spoil_infinity);
+    p.x = parse("bf16");
+    p.w = parse("mxfp4");
+    check_case(kernel, &p, few_m, COUNT(few_m), "with wide scales", spoil_scales);
+    p.w = parse("mxfp8");
+    check_case(kernel, &p, few_m, COUNT(few_m), "with wide scales", spoil_scales);
+    /* Columns of w in another order, as GPTQ's g_idx gives. */
+    static int32_t order[320];
+    for (int i = 0; i < 320; i++)
+        order[i] = (i * 77 + 5) % 320;
+    gemmux_weights w;
+    gemmux_plan *plan = NULL;
+    gemmux_error error = {GEMMUX_OK, ""};
+    gemmux_policy policy = {.only = kernel};
+    p.w = parse("int4:g32:zero");
+    p.m = 129;
+    if (!wanted(kernel, &p, "with k_order"))
+        return;
+    begin_case();
+    if (quantise(1, p.n, p.k, p.w, 6, &w)) {
+        w.tensor.k_order = order;
+        if (gemmux_prepare(&p, &machine, &policy, NULL, &w, threads, &plan, &error))
+            complain("prepare: %s", error.text);
+        for (int i = 0; plan && i < COUNT(few_m); i++) {
+            gemmux_problem one = p;
+            one.m = few_m[i];
+            check_product(plan, &one, &w, 0);
+        }
+        gemmux_plan_free(plan);
+        w.tensor.k_order = NULL;
+        gemmux_weights_free(&w);
+    }
+    end_case();
+}
+
+static void test_upcast_moe(void)
+{
+    const char *kernel = "cuda_sm80_upcast";
+    for (int e = 0; e < 16; e++)
+        check_moe(kernel, "bf16", "mxfp4", 144, 192, 5, 2, e, all_tokens, COUNT(all_tokens));
+    static const char *const formats[] = {"nvfp4", "mxfp8", "int4", "int4:g32:min", "nf4", "bf16"};
+    for (int i = 0; i < COUNT(formats); i++)
+        check_moe(kernel, "bf16", formats[i], 96, 136, 8, 4, 15, all_tokens, COUNT(all_tokens));
+    check_moe(kernel, "f16", "mxfp4", 96, 136, 32, 4, 15, all_tokens, COUNT(all_tokens));
+    check_moe(kernel, "bf16", "mxfp4", 64, 64, 128, 8, 7, all_tokens, COUNT(all_tokens));
+    check_moe(kernel, "bf16", "mxfp4", 64, 64, 1, 1, 0, all_tokens, COUNT(all_tokens));
+}
+
+int main(int argc, char **argv)
+{
+    gemmux_error error;
+    quick = argc > 1 && !strcmp(argv[1], "--quick");
+    argc -= quick;
+    argv += quick;
+    if (argc < 2) {
+        fprintf(stderr, "usage: gpu_kernels [--quick] OUT.xml [FILTER]\n");
+        return 2;
+    }
+    filter = argc > 2 ? argv[2] : NULL;
+    gpu_open(&device);
+    if (gemmux_machine_find("cuda:0", &machine, &error) ||
+        gemmux_threads_create(0, &threads, &error)) {
+        fprintf(stderr, "FATAL %s\n", error.text);
+        return 1;
+    }
+    xml = fopen(argv[1], "w");
+    if (!xml) {
+        perror(argv[1]);
+        return 1;
+    }
+    /* Keeps the device code loaded between plans. */
+    gemmux_cu_module kept[2];
+    gemmux_cuda_module_take(&device.device, "cuda_ref_any", &kept[0], NULL);
+    gemmux_cuda_module_take(&device.device, "cuda_sm80_upcast", &kept[1], NULL);
+    double start = seconds();
+    fprintf(xml, "<?xml version=\"1.0\"?>\n<testsuite name=\"gpu_kernels\">\n");
+    test_upcast_dense();
+    test_upcast_odd();
+    test_upcast_moe();
+    test_reference();
+    fprintf(xml, "</testsuite>\n");
+    fclose(xml);
+    printf("gpu_kernels on %s: %d cases, %d failed; %d products in %.1f s\n", machine.name, cases,
+           failed_cases, products, seconds() - start);
+    return failed_cases ? 1 : cases ? 0 : 2;
+}
