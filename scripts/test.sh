@@ -4,6 +4,8 @@
 # Everything that CI checks: the whole test list with gcc (gates included), the tests again under
 # address + undefined-behaviour sanitizers, everything with clang and the fuzz targets for a short
 # bounded time, the threaded tests under the thread sanitizer, clang-tidy. Ends with "N passed, N failed".
+# Device code (minutes, where nvcc is) is compiled by the first build alone; the emulator of GPU kernels
+# runs there alone too, because sanitizers do not know its fibers.
 # GEMMUX_FUZZ_SECONDS: per fuzz target (default 10).
 set -u
 cd "$(dirname "$0")/.." || exit 2
