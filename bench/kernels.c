@@ -13,13 +13,13 @@
  */
 #include "gemmux.h"
 #include "kernel.h"
+#include "timing.h"
 
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -52,26 +52,8 @@ typedef struct entry {
 } entry;
 
 static bool in_cache; /* -i: the same weights in every call */
-static bool cpu_time; /* -c: of the calling thread, for one thread on a busy machine */
-
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(cpu_time ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int count)
-{
-    qsort(values, (size_t)count, sizeof *values, ascending);
-    return values[count / 2];
-}
+/* -c: the time of the calling thread, for one thread on a busy machine */
+static clockid_t timer = CLOCK_MONOTONIC;
 
 static gemmux_format format_of(const char *text)
 {
@@ -129,12 +111,12 @@ static void time_entry(entry *e, const gemmux_args *args, int round)
     int calls = 0;
     for (int pass = 0; pass == 0 || total < ROUND_US; pass++)
         for (int i = 0; i < e->copies && calls < MAX_CALLS; i++, calls++) {
-            double start = now_us();
+            double start = clock_us(timer);
             if (gemmux_run(e->plans[i], args, &error)) {
                 fprintf(stderr, "%s: %s\n", e->kernel->name, error.text);
                 exit(1);
             }
-            us[calls] = now_us() - start;
+            us[calls] = clock_us(timer) - start;
             total += calls < MAX_CALLS - 1 ? us[calls] : ROUND_US;
         }
     e->us[round] = median(us, calls);
@@ -209,7 +191,7 @@ static void parse(int argc, char **argv, options *o)
     for (int c; (c = getopt(argc, argv, "cit:n:k:m:x:w:y:o:r:e:")) != -1;)
         switch (c) {
         case 'c':
-            cpu_time = true;
+            timer = CLOCK_THREAD_CPUTIME_ID;
             break;
         case 'i':
             in_cache = true;

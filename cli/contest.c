@@ -195,12 +195,6 @@ static bool sits_out(const cli_contest *c, const cli_rival *r, int index, double
     return before > rules->patience * best_before && before * more > 1e5;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* A B C, A B C ...: what disturbs the machine disturbs all alike. */
 int cli_contest_race(cli_contest *c, int index, const cli_rules *rules)
 {
@@ -226,7 +220,6 @@ int cli_contest_race(cli_contest *c, int index, const cli_rules *rules)
             continue;
         memcpy(sorted, heat->times, (size_t)heat->count * sizeof sorted[0]);
         heat->median_us = cli_median(sorted, heat->count);
-        qsort(sorted, (size_t)heat->count, sizeof sorted[0], ascending);
         heat->m.us = sorted[0];
     }
     return CLI_DONE;

@@ -77,6 +77,7 @@ double cli_time_once(cli_session *session, const gemmux_plan *plan, const gemmux
 void cli_limits(const cli_session *session, const cli_operands *operands, cli_measurement *result);
 
 double cli_now_us(void);
+/* Sorts the values; of an even number it is the mean of the two in the middle. */
 double cli_median(double *values, int count);
 
 #endif

@@ -14,6 +14,7 @@
  * -k x86_* races gemmux's own kernels only; -l learns first, as gemmux bench --learn does.
  */
 #define _GNU_SOURCE
+#include "../timing.h"
 #include "gemmux.h"
 #include "peer.h"
 
@@ -25,7 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MOST_PEERS = 16, MOST_ROUNDS = 31, MOST_LIST = 16, MOST_COPIES = 64 };
@@ -50,13 +50,6 @@ typedef struct competitor {
 
 static peer all[MOST_PEERS];
 static int peer_count;
-
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
 
 static void *need(void *pointer)
 {
@@ -362,12 +355,6 @@ static double block(competitor *c, int copies, int calls)
     return us;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double relative_error(const float *y, const float *reference, int64_t count)
 {
     double wrong = 0, whole = 0;
@@ -390,10 +377,8 @@ static void race(const peer_product *p, const setting *s, competitor *c, int cou
     for (int round = 0; round < s->rounds; round++)
         for (int i = 0; i < count; i++)
             c[i].us[round] = block(&c[i], p->copies, calls[i]);
-    for (int i = 0; i < count; i++) {
-        qsort(c[i].us, (size_t)s->rounds, sizeof c[i].us[0], ascending);
-        c[i].median_us = c[i].us[s->rounds / 2];
-    }
+    for (int i = 0; i < count; i++)
+        c[i].median_us = median(c[i].us, s->rounds);
 }
 
 static double stored_bytes(const peer_product *p)
