@@ -31,6 +31,17 @@ static int64_t resident(const char *name)
     return total;
 }
 
+/* The header, and behind it all layers' bytes, as a file. */
+static void write_layers(const char *folder, const char *name, bytes *header, size_t bytes_each)
+{
+    uint8_t *data = malloc(bytes_each * LAYERS);
+    memset(data, 0x11, bytes_each * LAYERS);
+    bytes_add(header, data, bytes_each * LAYERS);
+    write_file(folder, name, header->data, header->size);
+    free(data);
+    free(header->data);
+}
+
 static void write_model(const char *folder)
 {
     char header[1024] = "{";
@@ -46,12 +57,7 @@ static void write_model(const char *folder)
     while (strlen(header) % 8)
         strcat(header, " ");
     bytes b = safetensors_file(header, 0);
-    uint8_t *data = malloc(bytes_each * LAYERS);
-    memset(data, 0x11, bytes_each * LAYERS);
-    bytes_add(&b, data, bytes_each * LAYERS);
-    write_file(folder, "resident-view.safetensors", b.data, b.size);
-    free(data);
-    free(b.data);
+    write_layers(folder, "resident-view.safetensors", &b, bytes_each);
 }
 
 /* The same shapes as GGUF Q8_0, which is decoded into a copy. */
@@ -76,12 +82,7 @@ static void write_gguf(const char *folder)
     }
     while (b.size % 32)
         bytes_number(&b, 0, 1);
-    uint8_t *data = malloc(bytes_each * LAYERS);
-    memset(data, 0x11, bytes_each * LAYERS);
-    bytes_add(&b, data, bytes_each * LAYERS);
-    write_file(folder, "resident-copy.gguf", b.data, b.size);
-    free(data);
-    free(b.data);
+    write_layers(folder, "resident-copy.gguf", &b, bytes_each);
 }
 
 static unsigned sum_codes(const gemmux_tensor *t)

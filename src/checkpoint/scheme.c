@@ -152,6 +152,13 @@ gemmux_code gemmux_code_of_float(gemmux_dtype dtype)
                                         : GEMMUX_CODE_NONE;
 }
 
+gemmux_format gemmux_format_of_float(gemmux_dtype dtype)
+{
+    return gemmux_format_of(dtype == GEMMUX_DTYPE_F32   ? GEMMUX_F32
+                            : dtype == GEMMUX_DTYPE_F16 ? GEMMUX_F16
+                                                        : GEMMUX_BF16);
+}
+
 /* Adds `bytes` rounded up to 64 to *total; false on overflow. */
 static bool add_section(int64_t bytes, int64_t *total)
 {

@@ -104,6 +104,8 @@ gemmux_format gemmux_make_format(gemmux_format_id id, gemmux_scaling scaling, ge
  * else k / groups, else the one power of two that fits; 0 when none does, -1 for a whole row. */
 int32_t gemmux_group_size(int64_t k, int64_t groups, int32_t hint);
 gemmux_code gemmux_code_of_float(gemmux_dtype dtype); /* F32, F16, BF16, else NONE */
+/* The format of plain numbers of one of these types. */
+gemmux_format gemmux_format_of_float(gemmux_dtype dtype);
 
 /* Storage of decoded weights: one block, each pointer 64-byte aligned, NULL where 0 bytes. */
 typedef struct gemmux_room {
@@ -140,6 +142,11 @@ void gemmux_turn(const uint8_t *from, uint8_t *to, int64_t count, int64_t n, int
                  size_t size);
 /* The config's words on the source's module; NULL: none. */
 const gemmux_hf_group *gemmux_hint(const gemmux_model *model, const gemmux_source *source);
+
+/* scheme_plain.c: a weight of plain numbers is a view of the file where it is aligned, else a copy;
+ * `turned`, from [k][n], it is always copied. */
+gemmux_status gemmux_load_floats(const gemmux_model *model, const gemmux_source *source,
+                                 bool turned, gemmux_weights *weights, gemmux_error *error);
 
 /* columns.c: GPTQ's g_idx. From the group of each column, fills k_order so that sorted columns lie
  * in groups of `group`; *plain is true, and k_order untouched, when they do already. */

@@ -64,12 +64,9 @@ static gemmux_status read_type(gemmux_model *model, gemmux_source *source,
     const gemmux_ggml_kind *kind = gemmux_ggml_kind_of((gemmux_dtype)weight->dtype);
     const char *name = gemmux_dtype_name((gemmux_dtype)weight->dtype);
     if (is_float(weight) || kind) {
-        gemmux_format_id id = weight->dtype == GEMMUX_DTYPE_F32   ? GEMMUX_F32
-                              : weight->dtype == GEMMUX_DTYPE_F16 ? GEMMUX_F16
-                                                                  : GEMMUX_BF16;
         source->layer.format =
             kind ? gemmux_make_format(kind->id, kind->scaling, kind->scale, kind->zero, kind->group)
-                 : gemmux_format_of(id);
+                 : gemmux_format_of_float((gemmux_dtype)weight->dtype);
         return gemmux_set_scheme(model, source, error, "gguf %s%s", name,
                                  kind && kind->rounded ? " (as f32)" : "");
     }
@@ -92,24 +89,6 @@ static gemmux_status read(gemmux_model *model, gemmux_source *source, gemmux_err
     if (!status && !source->refusal)
         status = gemmux_find_bias(model, source, ".bias", error);
     return status || source->refusal ? status : read_factor(model, source, error);
-}
-
-static gemmux_status load_float(const gemmux_model *model, const gemmux_source *source,
-                                gemmux_weights *weights, gemmux_error *error)
-{
-    const gemmux_stored *weight = gemmux_part_of(model, source, GEMMUX_PART_WEIGHT);
-    bool view =
-        gemmux_is_aligned(weight, (size_t)gemmux_dtype_block_bytes((gemmux_dtype)weight->dtype));
-    gemmux_room room;
-    gemmux_status status = gemmux_make_room(
-        (gemmux_room_bytes){.codes = view ? 0 : weight->bytes, .bias = gemmux_bias_bytes(source)},
-        weights, &room, error);
-    if (status)
-        return status;
-    if (!view)
-        memcpy(room.codes, weight->data, (size_t)weight->bytes);
-    weights->tensor.codes = view ? weight->data : room.codes;
-    return gemmux_load_bias(model, source, &room, weights, error);
 }
 
 /* Blocks follow each other along K, and so do their codes and scales. */
@@ -168,7 +147,7 @@ static gemmux_status load(const gemmux_model *model, const gemmux_source *source
     const gemmux_ggml_kind *kind = gemmux_ggml_kind_of((gemmux_dtype)weight->dtype);
     gemmux_format format = source->layer.format;
     if (!kind)
-        return load_float(model, source, weights, error);
+        return gemmux_load_floats(model, source, false, weights, error);
     int64_t rows = weight->rank == 3 ? weight->shape[0] * weight->shape[1] : weight->shape[0];
     int64_t count = gemmux_scale_count(format, rows, source->layer.k);
     gemmux_room_bytes bytes = {.bias = gemmux_bias_bytes(source),

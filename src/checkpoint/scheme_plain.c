@@ -10,13 +10,6 @@
 
 enum { ROWS_FIRST, COLS_FIRST };
 
-static gemmux_format_id format_of(gemmux_dtype dtype)
-{
-    return dtype == GEMMUX_DTYPE_F32   ? GEMMUX_F32
-           : dtype == GEMMUX_DTYPE_F16 ? GEMMUX_F16
-                                       : GEMMUX_BF16;
-}
-
 static bool is_float(const gemmux_stored *tensor)
 {
     return gemmux_code_of_float((gemmux_dtype)tensor->dtype) != GEMMUX_CODE_NONE;
@@ -68,33 +61,38 @@ static gemmux_status read(gemmux_model *model, gemmux_source *source, gemmux_err
     source->variant = turned ? COLS_FIRST : ROWS_FIRST;
     layer->n = weight->shape[turned ? 1 : 0];
     layer->k = weight->shape[turned ? 0 : 1];
-    layer->format = gemmux_make_format(format_of((gemmux_dtype)weight->dtype), GEMMUX_SCALING_NONE,
-                                       GEMMUX_CODE_NONE, GEMMUX_ZERO_NONE, 0);
+    layer->format = gemmux_format_of_float((gemmux_dtype)weight->dtype);
     gemmux_status status =
         gemmux_set_scheme(model, source, error, "%s%s", gemmux_format_id_name(layer->format.id),
                           turned ? " (transposed)" : "");
     return status ? status : gemmux_find_bias(model, source, ".bias", error);
 }
 
-static gemmux_status load(const gemmux_model *model, const gemmux_source *source,
-                          gemmux_weights *weights, gemmux_error *error)
+gemmux_status gemmux_load_floats(const gemmux_model *model, const gemmux_source *source,
+                                 bool turned, gemmux_weights *weights, gemmux_error *error)
 {
     const gemmux_stored *weight = gemmux_part_of(model, source, GEMMUX_PART_WEIGHT);
     const gemmux_layer *layer = &source->layer;
     size_t size = (size_t)gemmux_dtype_block_bytes((gemmux_dtype)weight->dtype);
-    bool view = source->variant == ROWS_FIRST && gemmux_is_aligned(weight, size);
+    bool view = !turned && gemmux_is_aligned(weight, size);
     gemmux_room room;
     gemmux_status status = gemmux_make_room(
         (gemmux_room_bytes){.codes = view ? 0 : weight->bytes, .bias = gemmux_bias_bytes(source)},
         weights, &room, error);
     if (status)
         return status;
-    if (!view && source->variant == ROWS_FIRST)
-        memcpy(room.codes, weight->data, (size_t)weight->bytes);
-    else if (!view)
+    if (turned)
         gemmux_turn(weight->data, room.codes, weights->tensor.count, layer->n, layer->k, size);
+    else if (!view)
+        memcpy(room.codes, weight->data, (size_t)weight->bytes);
     weights->tensor.codes = view ? weight->data : room.codes;
     return gemmux_load_bias(model, source, &room, weights, error);
+}
+
+static gemmux_status load(const gemmux_model *model, const gemmux_source *source,
+                          gemmux_weights *weights, gemmux_error *error)
+{
+    return gemmux_load_floats(model, source, source->variant == COLS_FIRST, weights, error);
 }
 
 const gemmux_scheme gemmux_scheme_plain = {
@@ -147,8 +145,7 @@ static gemmux_status read_experts(gemmux_model *model, gemmux_source *source, ge
     layer->n = weight->shape[turned ? 2 : 1];
     layer->k = weight->shape[turned ? 1 : 2];
     layer->epilogue = gate_up ? GEMMUX_EPILOGUE_GATHER : GEMMUX_EPILOGUE_SCATTER;
-    layer->format = gemmux_make_format(format_of((gemmux_dtype)weight->dtype), GEMMUX_SCALING_NONE,
-                                       GEMMUX_CODE_NONE, GEMMUX_ZERO_NONE, 0);
+    layer->format = gemmux_format_of_float((gemmux_dtype)weight->dtype);
     const char *type = gemmux_format_id_name(layer->format.id);
     gemmux_status status =
         gemmux_set_scheme(model, source, error, "%s%s", type, turned ? " (transposed)" : "");
