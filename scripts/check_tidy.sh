@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# check_tidy.sh BUILD: clang-tidy (.clang-tidy) over src/ and cli/, with BUILD/compile_commands.json.
-# A file is looked at again only when it or a header is newer than its last clean run.
+# check_tidy.sh BUILD [FILE...]: clang-tidy (.clang-tidy) over src/ and cli/, with BUILD/compile_commands.json;
+# with FILEs, named from the root, over those of them that are there. A file is looked at again only when it
+# or a header is newer than its last clean run.
 set -u
 build=$(realpath "${1:-build}")
+shift
 cd "$(dirname "$0")/.." || exit 2
 stamps=$build/tidy
 mkdir -p "$stamps"
@@ -14,7 +16,7 @@ pending=()
 while IFS= read -r file; do
     stamp=$stamps/${file//\//_}
     [ "$stamp" -nt "$file" ] && [ "$stamp" -nt "$newest" ] || pending+=("$file")
-done < <(find src cli -name '*.c' | sort)
+done < <(find src cli -name '*.c' | sort | if [ $# -gt 0 ]; then grep -xFf <(printf '%s\n' "$@"); else cat; fi)
 
 tidy_one() {
     grep -qF "\"file\": \"$PWD/$1\"" "$2/compile_commands.json" || return 0 # not built here
