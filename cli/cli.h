@@ -131,19 +131,21 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_options *op
 /* Gives the option called `name` another value, as if it stood on the command line. */
 int cli_set(cli_options *options, const char *name, const char *value);
 void cli_help(FILE *out, const cli_command *command);
+/* Fails because an option that must be there is not, and says what it is. */
+int cli_missing(cli_option option);
 /* The problem of select and bench: argument 0 is the op, m is the first of --m. */
 int cli_problem(const cli_options *options, gemmux_problem *problem);
 /* The machine of --device, "cpu" by default. */
 int cli_machine(const cli_options *options, gemmux_machine *machine);
+/* The same, but one that can run: not a description. */
+int cli_machine_here(const cli_options *options, const char *verb, gemmux_machine *machine);
+/* Its certificates and quarantines; NULL for a description. */
+int cli_records(gemmux_machine *machine, gemmux_records **records);
 /* gemmux probe FILE: the GPU code that a file carries. */
 int cli_probe_file(const cli_options *options, const char *path);
 /* The CUDA libraries found here, and whether they run on a device of compute capability cc (0: no
  * device is asked about): appended to `list`, or printed. */
 int cli_probe_libraries(const cli_options *options, int cc, json_t *list);
-/* The same, but one that can run: not a description. */
-int cli_machine_here(const cli_options *options, const char *verb, gemmux_machine *machine);
-/* Its certificates and quarantines; NULL for a description. */
-int cli_records(gemmux_machine *machine, gemmux_records **records);
 /* A kernel by its exact name; prints the nearest names when there is none. */
 int cli_kernel(const gemmux_machine *machine, const char *name, const gemmux_kernel **kernel);
 /* Kernels that would do with --only and --deny lifted, fastest first; else with every flag lifted.
@@ -164,6 +166,9 @@ const char *cli_why_not_better(const gemmux_machine *machine, const gemmux_polic
                                char *buffer, size_t size);
 /* Words that are spelt like `text`, best first; returns how many of `room` were filled. */
 int cli_nearest(const char *text, const char *const *words, int count, const char **near, int room);
+/* " (did you mean a, b?)", or "". Returns buffer. */
+const char *cli_suggestion(const char *text, const char *const *words, int count, char *buffer,
+                           size_t size);
 
 /* ------------------------------------------------------------------------------------ output -- */
 

@@ -104,80 +104,10 @@ void cli_help(FILE *out, const cli_command *command)
         fprintf(out, "\n%s\n", command->details);
 }
 
-/* ----------------------------------------------------------------------------------- nearest -- */
-
-/* Levenshtein distance, at most `limit`. */
-static int distance(const char *a, const char *b, int limit)
+int cli_missing(cli_option option)
 {
-    enum { ROOM = 64 };
-    int row[ROOM + 1];
-    int wide = (int)strlen(b);
-    if (wide > ROOM || strlen(a) > ROOM)
-        return limit;
-    for (int j = 0; j <= wide; j++)
-        row[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= wide; j++) {
-            int best =
-                diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
-            diagonal = row[j];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-        }
-    }
-    return row[wide] < limit ? row[wide] : limit;
-}
-
-/* Smaller is nearer: edits, but a word that contains the text is near however long it is. */
-static int score(const char *text, const char *word)
-{
-    int longer = (int)(strlen(text) > strlen(word) ? strlen(text) : strlen(word));
-    int edits = distance(text, word, longer);
-    if (*text && strstr(word, text))
-        return edits < 2 ? edits : 2;
-    return 2 * edits <= longer ? edits : 100;
-}
-
-int cli_nearest(const char *text, const char *const *words, int count, const char **near, int room)
-{
-    int found = 0;
-    for (int wanted = 0; wanted < 100 && found < room; wanted++)
-        for (int i = 0; i < count && found < room; i++)
-            if (score(text, words[i]) == wanted)
-                near[found++] = words[i];
-    return found;
-}
-
-/* " (did you mean a, b?)", or nothing. */
-static const char *suggestion(const char *text, const char *const *words, int count, char *buffer,
-                              size_t size)
-{
-    const char *near[3];
-    int found = cli_nearest(text, words, count, near, 3);
-    size_t used = 0;
-    buffer[0] = 0;
-    for (int i = 0; i < found && used < size; i++)
-        used += (size_t)snprintf(buffer + used, size - used, "%s%s", i ? ", " : " (did you mean ",
-                                 near[i]);
-    if (found && used + 2 < size)
-        strcat(buffer, "?)");
-    return buffer;
-}
-
-int cli_kernel(const gemmux_machine *machine, const char *name, const gemmux_kernel **kernel)
-{
-    const char *names[GEMMUX_MAX_KERNELS];
-    char near[256];
-    int count = gemmux_kernel_count(machine);
-    *kernel = gemmux_kernel_find(machine, name);
-    if (*kernel)
-        return CLI_DONE;
-    for (int i = 0; i < count && i < GEMMUX_MAX_KERNELS; i++)
-        names[i] = gemmux_kernel_name(gemmux_kernel_at(machine, i));
-    return cli_fail(CLI_BAD_INPUT, "no kernel is called \"%s\"%s; `gemmux kernels` lists all %d",
-                    name, suggestion(name, names, count, near, sizeof near), count);
+    return cli_fail(CLI_BAD_INPUT, "--%s %s is missing: %s", rows[option].name,
+                    rows[option].argument, rows[option].help);
 }
 
 /* ------------------------------------------------------------------------------------ values -- */
@@ -275,7 +205,7 @@ static int unknown_liberty(const char *item)
     char near[128];
     for (int i = 0; i < GEMMUX_LIBERTY_BITS; i++)
         names[i + 2] = gemmux_liberty_name((gemmux_liberty)(1 << i));
-    suggestion(item, names, GEMMUX_LIBERTY_BITS + 2, near, sizeof near);
+    cli_suggestion(item, names, GEMMUX_LIBERTY_BITS + 2, near, sizeof near);
     return cli_fail(CLI_BAD_INPUT, "--allow: no liberty is called \"%s\"%s; want %s", item, near,
                     rows[CLI_OPTION_ALLOW].help);
 }
@@ -514,7 +444,7 @@ static int unknown_option(const cli_command *command, const char *text)
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
         if (command->options >> i & 1)
             names[count++] = rows[i].name;
-    suggestion(bare + strspn(bare, "-"), names, count, near, sizeof near);
+    cli_suggestion(bare + strspn(bare, "-"), names, count, near, sizeof near);
     return cli_fail(CLI_BAD_INPUT, "%s: unknown option %s%s; `gemmux %s --help` lists them",
                     command->name, bare, near, command->name);
 }
@@ -567,81 +497,5 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_options *o)
     }
     for (; optind < argc && o->argument_count < CLI_MAX_ARGUMENTS; optind++) /* after "--" */
         o->arguments[o->argument_count++] = argv[optind];
-    return CLI_DONE;
-}
-
-/* -------------------------------------------------------------------------- problem, machine -- */
-
-int cli_problem(const cli_options *o, gemmux_problem *problem)
-{
-    static const cli_option needed[] = {CLI_OPTION_N, CLI_OPTION_K, CLI_OPTION_X, CLI_OPTION_W,
-                                        CLI_OPTION_Y};
-    const char *op = o->argument_count ? o->arguments[0] : NULL;
-    if (!op)
-        return cli_fail(CLI_BAD_INPUT, "which operation? matmul, linear or moe");
-    if (o->argument_count > 1)
-        return cli_fail(CLI_BAD_INPUT, "one operation at a time: \"%s\" is too many",
-                        o->arguments[1]);
-    *problem = (gemmux_problem){.op = (uint8_t)gemmux_op_parse(op)};
-    if (!problem->op)
-        return cli_fail(CLI_BAD_INPUT, "\"%s\" is no operation; matmul, linear or moe", op);
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
-        if (!(o->given >> needed[i] & 1))
-            return cli_fail(CLI_BAD_INPUT, "--%s %s is missing: %s", rows[needed[i]].name,
-                            rows[needed[i]].argument, rows[needed[i]].help);
-    if (!o->m_count)
-        return cli_fail(CLI_BAD_INPUT, "--m M is missing: %s", rows[CLI_OPTION_M].help);
-    if (problem->op == GEMMUX_MOE && !(o->experts && o->top_k))
-        return cli_fail(CLI_BAD_INPUT, "moe needs --experts E and --top-k T");
-    problem->m = o->m[0];
-    problem->n = o->n;
-    problem->k = o->k;
-    problem->x = o->x;
-    problem->w = o->w[0];
-    problem->y = o->y;
-    problem->experts = o->experts;
-    problem->top_k = o->top_k;
-    problem->epilogue = o->epilogue;
-    problem->align = (uint16_t)o->align;
-    problem->liberties = o->liberties;
-    gemmux_error error;
-    if (gemmux_problem_check(problem, &error))
-        return cli_fail_error(&error);
-    return CLI_DONE;
-}
-
-int cli_machine(const cli_options *o, gemmux_machine *machine)
-{
-    gemmux_error error;
-    char caution[256];
-    if (gemmux_machine_find(o->device ? o->device : "cpu", machine, &error))
-        return cli_fail_error(&error);
-    if (gemmux_machine_caution(machine, caution, sizeof caution))
-        cli_note("%s", caution);
-    return CLI_DONE;
-}
-
-int cli_machine_here(const cli_options *o, const char *verb, gemmux_machine *machine)
-{
-    int code = cli_machine(o, machine);
-    if (!code && machine->described)
-        return cli_fail(CLI_BAD_INPUT,
-                        "%s is a description of %s, which is not here to %s on; `gemmux select "
-                        "--device %s` decides for it",
-                        o->device, machine->name, verb, o->device);
-    return code;
-}
-
-int cli_records(gemmux_machine *machine, gemmux_records **records)
-{
-    gemmux_error error;
-    char note[512] = "";
-    *records = NULL;
-    if (machine->described)
-        return CLI_DONE;
-    if (gemmux_records_load(machine, records, note, sizeof note, &error))
-        return cli_fail_error(&error);
-    if (*note)
-        cli_note("%s", note);
     return CLI_DONE;
 }
