@@ -184,7 +184,15 @@ static void judge(cli_planned *device)
                  device->elsewhere, f->kind_count);
 }
 
-/* "bf16 would need 217.7 GiB (3.6 times as much), which does not fit" */
+/* What is wrong with a forecast, as the end of "would need so much". */
+static const char *trouble(const gemmux_forecast *f)
+{
+    if (f->memory_bytes && f->peak_bytes > f->memory_bytes)
+        return ", and not fit";
+    return f->whole ? "" : ", and still not run";
+}
+
+/* "bf16 would need 217.8 GiB, 3.6 times as much, and not fit" */
 static void describe_choice(const cli_planned *device, cli_choice_id choice, char *buffer,
                             size_t size)
 {
@@ -196,8 +204,7 @@ static void describe_choice(const cli_planned *device, cli_choice_id choice, cha
         return;
     }
     snprintf(buffer, size, "%s would need %s, %.1f times as much%s", cli_choice_name(choice),
-             cli_bytes(c->peak_bytes, need, sizeof need), times,
-             c->memory_bytes && c->peak_bytes > c->memory_bytes ? ", and not fit" : "");
+             cli_bytes(c->peak_bytes, need, sizeof need), times, trouble(c));
 }
 
 static void advise(const cli_plan_answer *plan, cli_planned *device)
@@ -210,7 +217,7 @@ static void advise(const cli_plan_answer *plan, cli_planned *device)
     describe_choice(device, CLI_CHOICE_BF16, bf16, sizeof bf16);
     if (smaller)
         snprintf(text, sizeof text, "load-in-4bit would need %s%s, and rounds float weights to nf4",
-                 cli_bytes(four->peak_bytes, need, sizeof need), four->fits ? "" : ", and not fit");
+                 cli_bytes(four->peak_bytes, need, sizeof need), trouble(four));
     else
         snprintf(text, sizeof text,
                  "load-in-4bit would save nothing: what could be made smaller is 4-bit already");

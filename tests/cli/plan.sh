@@ -88,7 +88,7 @@ json devices.0.layers.2.decode.problem.k 1440
 run 3 plan gpt-oss-120b --device h100-sxm --tp 4
 prints "tp=4 splits K=2880 into 720.00, inside a group of mxfp4" "cannot run as asked"
 run 3 plan smollm2-135m --device h100-sxm --tp 2
-prints "inside a head"
+prints "inside a head" "load-in-4bit would need" "and still not run"
 run 3 plan phi-4 --device h100-sxm --tp 4
 prints "inside a head"
 run 0 plan qwen3-8b --device h100-sxm --tp 16
