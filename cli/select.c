@@ -123,6 +123,16 @@ static int answer_why_not(const cli_options *options, const cli_case *c, answer 
     return CLI_DONE;
 }
 
+/* What a check needed or found, where its sentence does not say so itself. */
+static void show_value(const char *sentence, const char *what, const char *value)
+{
+    char line[1200];
+    if (!*value || strstr(sentence, value))
+        return;
+    snprintf(line, sizeof line, "%s: %s", what, value);
+    cli_wrap(CLI_DIM, 4, line);
+}
+
 static void show_reasons(const answer *a, const cli_case *c)
 {
     const gemmux_problem *problem = &c->problem;
@@ -130,19 +140,15 @@ static void show_reasons(const answer *a, const cli_case *c)
     const gemmux_verdict *v = a->verdict;
     for (int i = 0; i < v->reason_count; i++) {
         const gemmux_reason *r = &c->trace.reasons[v->reason_first + i];
-        char text[1024], line[1200];
+        char sentence[1024], value[1024];
+        gemmux_reason_text(r, v->kernel, problem, machine, sentence, sizeof sentence);
         cli_print(CLI_BAD, "%s", gemmux_stage_name((gemmux_stage)r->stage));
         cli_print(CLI_DIM, "  %s\n", gemmux_reason_code(r));
-        cli_wrap(CLI_PLAIN, 4,
-                 gemmux_reason_text(r, v->kernel, problem, machine, text, sizeof text));
-        snprintf(line, sizeof line, "need: %s",
-                 gemmux_reason_need(r, v->kernel, problem, machine, text, sizeof text));
-        if (*text)
-            cli_wrap(CLI_DIM, 4, line);
-        snprintf(line, sizeof line, "have: %s",
-                 gemmux_reason_have(r, v->kernel, problem, machine, text, sizeof text));
-        if (*text)
-            cli_wrap(CLI_DIM, 4, line);
+        cli_wrap(CLI_PLAIN, 4, sentence);
+        gemmux_reason_need(r, v->kernel, problem, machine, value, sizeof value);
+        show_value(sentence, "need", value);
+        gemmux_reason_have(r, v->kernel, problem, machine, value, sizeof value);
+        show_value(sentence, "have", value);
     }
 }
 

@@ -23,6 +23,7 @@ run 0 select $product --json
 run 0 select $product --why-not faulty_zeros
 tr -s '\n ' ' ' <"$work/out" >"$work/flat" && mv "$work/flat" "$work/out"
 prints "flags quarantined" "linear 33x" " is 0, expected " "Nothing makes it eligible"
+! grep -q "have:" "$work/out" || fail "the evidence twice"
 run 4 check faulty_zeros --json
 json "kernels.0.proof" wrong
 json "kernels.0.cached" true
