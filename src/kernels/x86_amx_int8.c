@@ -37,7 +37,7 @@
 #    define GEMMUX_PANEL_FUNCTIONS .run = NULL
 #endif
 
-/* Shares are estimates: it has not run on a chip with AMX (docs/cpu.md). */
+/* Shares are estimates: it was proved on a chip with AMX, but never timed (docs/cpu.md). */
 static const gemmux_form forms[] = {
     {GEMMUX_PANEL_INT8_NATIVE, .share_compute = 0.3f, .share_bandwidth = 0.7f},
     {GEMMUX_PANEL_INT8_UPCAST, .share_compute = 0.2f, .share_bandwidth = 0.6f},
