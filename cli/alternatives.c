@@ -53,8 +53,8 @@ int cli_alternatives(const gemmux_problem *problem, const gemmux_machine *machin
 /* "--only onednn_bf61 matches no kernel (did you mean onednn_bf16?); ", or nothing. */
 static size_t unmatched(const gemmux_machine *machine, const char *only, char *buffer, size_t size)
 {
-    const char *names[GEMMUX_MAX_KERNELS], *near[1];
-    char glob[64];
+    const char *names[GEMMUX_MAX_KERNELS];
+    char glob[64], near[128];
     int count = gemmux_kernel_count(machine);
     for (int i = 0; i < count && i < GEMMUX_MAX_KERNELS; i++)
         names[i] = gemmux_kernel_name(gemmux_kernel_at(machine, i));
@@ -65,10 +65,8 @@ static size_t unmatched(const gemmux_machine *machine, const char *only, char *b
             matches = !fnmatch(glob, names[i], 0);
         if (matches)
             continue;
-        int found = cli_nearest(glob, names, count, near, 1);
-        int wrote =
-            snprintf(buffer, size, "--only %s matches no kernel%s%s%s; ", glob,
-                     found ? " (did you mean " : "", found ? near[0] : "", found ? "?)" : "");
+        int wrote = snprintf(buffer, size, "--only %s matches no kernel%s; ", glob,
+                             cli_suggestion(glob, names, count, 1, near, sizeof near));
         return (size_t)wrote < size ? (size_t)wrote : size;
     }
     return 0;

@@ -164,11 +164,10 @@ const char *cli_alternatives_text(const gemmux_problem *problem, const gemmux_ma
 const char *cli_why_not_better(const gemmux_machine *machine, const gemmux_policy *policy,
                                const gemmux_problem *problem, const gemmux_decision *taken,
                                char *buffer, size_t size);
-/* Words that are spelt like `text`, best first; returns how many of `room` were filled. */
-int cli_nearest(const char *text, const char *const *words, int count, const char **near, int room);
-/* " (did you mean a, b?)", or "". Returns buffer. */
-const char *cli_suggestion(const char *text, const char *const *words, int count, char *buffer,
-                           size_t size);
+/* " (did you mean a, b?)" with at most `most` (3) of the words, those spelt most like the text
+ * first; or "". Returns buffer. */
+const char *cli_suggestion(const char *text, const char *const *words, int count, int most,
+                           char *buffer, size_t size);
 
 /* ------------------------------------------------------------------------------------ output -- */
 
@@ -181,6 +180,8 @@ int cli_width(void); /* columns of stdout */
  */
 int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_fail_error(const gemmux_error *error);
+/* What was allocated for a report; without memory for that the command ends. */
+void *cli_must(void *pointer);
 /* A remark on stderr that does not change the result. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Text on stdout. Nothing is printed where the style has no colour. */
@@ -214,13 +215,29 @@ void cli_gap(cli_table *table);
 void cli_table_print(cli_table *table); /* and frees it */
 void cli_table_free(cli_table *table);  /* without printing */
 
-/* "1.5 MiB", "34.2", "0.012": short texts in buffers of the caller. */
+/* "1.5 MiB", "34.2", "1.2 TB/s", "12.3 ms": short texts in buffers of the caller. */
 const char *cli_bytes(int64_t bytes, char *buffer, size_t size);
 const char *cli_number(double value, char *buffer, size_t size);
 const char *cli_rate(double per_second, const char *unit, char *buffer, size_t size);
+const char *cli_time(double us, char *buffer, size_t size);
+
+/* ------------------------------------------------------------------------------------- words -- */
+
+typedef struct cli_word {
+    const char *name;
+    cli_style style;
+} cli_word;
+
+extern const cli_word cli_verdicts[]; /* by gemmux_verdict_kind */
+enum { CLI_EPILOGUE_BITS = 4 };
+extern const char *const cli_epilogue_names[CLI_EPILOGUE_BITS]; /* by bit */
+/* "sm_80 sm_90a compute_120": what GPU code a library carries, or "". Returns buffer. */
+const char *cli_targets(const gemmux_gpu_scan *scan, char *buffer, size_t size);
 
 /* -------------------------------------------------------------------------------------- json -- */
 
+/* Targets of the GPU code that a library carries, as a list. */
+json_t *cli_json_targets(const gemmux_gpu_scan *scan);
 /* Prints and frees the one document. Returns CLI_DONE. */
 int cli_json_print(json_t *document);
 json_t *cli_json_number(double value); /* null unless finite */

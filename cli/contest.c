@@ -127,7 +127,6 @@ static int verify(cli_contest *c, cli_rival *r, int index, const cli_rules *rule
         withdraw(r, error.text);
         return CLI_DONE;
     }
-    cli_limits(c->session, &c->operands, &heat->m);
     int code = rules->rows ? cli_verify(&c->w, &args, rules->rows, &heat->m) : CLI_DONE;
     c->wrong += heat->m.wrong;
     return code;

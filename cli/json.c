@@ -46,12 +46,11 @@ const char *cli_liberties(uint32_t liberties, char *buffer, size_t size)
 
 json_t *cli_json_problem(const gemmux_problem *p)
 {
-    static const char *const epilogues[] = {"bias", "swiglu", "gather", "scatter"};
     char x[32], w[32], y[32], text[128];
     json_t *epilogue = json_array();
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < CLI_EPILOGUE_BITS; i++)
         if (p->epilogue >> i & 1)
-            json_array_append_new(epilogue, json_string(epilogues[i]));
+            json_array_append_new(epilogue, json_string(cli_epilogue_names[i]));
     json_t *problem =
         json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:o, s:o, s:s}", "op",
                   gemmux_op_name((gemmux_op)p->op), "m", (json_int_t)p->m, "n", (json_int_t)p->n,
@@ -117,15 +116,13 @@ static json_t *json_reasons(const gemmux_trace *trace, const gemmux_verdict *v,
 json_t *cli_json_verdicts(const gemmux_trace *trace, const gemmux_problem *problem,
                           const gemmux_machine *machine)
 {
-    static const char *const names[] = {
-        [GEMMUX_REJECTED] = "rejected", [GEMMUX_ELIGIBLE] = "eligible", [GEMMUX_CHOSEN] = "chosen"};
     json_t *list = json_array();
     for (int i = 0; i < trace->verdict_count; i++) {
         const gemmux_verdict *v = &trace->verdicts[i];
         bool runs = v->kind != GEMMUX_REJECTED;
         json_array_append_new(
             list, json_pack("{s:s, s:s, s:o, s:o}", "kernel", gemmux_kernel_name(v->kernel),
-                            "verdict", names[v->kind], "predicted_us",
+                            "verdict", cli_verdicts[v->kind].name, "predicted_us",
                             runs ? cli_json_number(v->decision.predicted_us) : json_null(),
                             "reasons", json_reasons(trace, v, problem, machine)));
     }

@@ -46,10 +46,10 @@ static int run(cli_options *options)
         cli_remark(table, "%s%s%s", gemmux_kernel_summary(kernel), unproven ? "; unproven: " : "",
                    unproven ? unproven : "");
     }
-    if (options->json)
+    if (options->json) {
         cli_table_free(table);
-    if (options->json)
         return cli_json_print(json_pack("{s:o}", "kernels", list));
+    }
     json_decref(list);
     cli_table_print(table);
     return CLI_DONE;

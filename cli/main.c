@@ -25,12 +25,12 @@ static int help(FILE *out)
 
 static int unknown_command(const char *text)
 {
-    const char *names[COMMANDS], *near[1];
+    const char *names[COMMANDS];
+    char near[64];
     for (int i = 0; i < COMMANDS; i++)
         names[i] = commands[i]->name;
-    int found = cli_nearest(text, names, COMMANDS, near, 1);
-    return cli_fail(CLI_BAD_INPUT, "\"%s\" is no command%s%s%s; `gemmux --help` lists them", text,
-                    found ? " (did you mean " : "", found ? near[0] : "", found ? "?)" : "");
+    return cli_fail(CLI_BAD_INPUT, "\"%s\" is no command%s; `gemmux --help` lists them", text,
+                    cli_suggestion(text, names, COMMANDS, 1, near, sizeof near));
 }
 
 static int dispatch(int argc, char **argv)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One product: operands, its limit on this machine, verification, the clock, and the sentence about
- * the candidate that was not taken.
+ * One product: operands, its limit on this machine, verification, and how long it takes.
  */
 #include "session.h"
 
@@ -45,7 +44,7 @@ static int make_routing(cli_operands *o)
     o->expert_weights = malloc(slots * sizeof *o->expert_weights);
     if (!o->expert_ids || !o->expert_weights)
         return CLI_FAILED;
-    /* A stride that is odd visits distinct experts for the slots of one token. */
+    /* Neighbours: the experts of one token are distinct. */
     for (int64_t t = 0; t < p->m; t++) {
         int64_t first = (int64_t)(fabsf(draw(&seed)) * 1e6f) % p->experts;
         for (int s = 0; s < p->top_k; s++) {

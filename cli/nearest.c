@@ -41,7 +41,9 @@ static int score(const char *text, const char *word)
     return 2 * edits <= longer ? edits : 100;
 }
 
-int cli_nearest(const char *text, const char *const *words, int count, const char **near, int room)
+/* Fills `near` with words that are spelt like the text, best first; returns how many. */
+static int nearest(const char *text, const char *const *words, int count, const char **near,
+                   int room)
 {
     int found = 0;
     for (int wanted = 0; wanted < 100 && found < room; wanted++)
@@ -51,11 +53,11 @@ int cli_nearest(const char *text, const char *const *words, int count, const cha
     return found;
 }
 
-const char *cli_suggestion(const char *text, const char *const *words, int count, char *buffer,
-                           size_t size)
+const char *cli_suggestion(const char *text, const char *const *words, int count, int most,
+                           char *buffer, size_t size)
 {
     const char *near[3];
-    int found = cli_nearest(text, words, count, near, 3);
+    int found = nearest(text, words, count, near, most < 3 ? most : 3);
     size_t used = 0;
     buffer[0] = 0;
     for (int i = 0; i < found && used < size; i++)

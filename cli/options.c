@@ -72,8 +72,6 @@ static const struct {
     [CLI_OPTION_HELP] = {"help", NULL, "this text"},
 };
 
-static const char *const epilogue_names[] = {"bias", "swiglu", "gather", "scatter"};
-
 void cli_help(FILE *out, const cli_command *command)
 {
     fprintf(out, "usage: gemmux %s%s%s%s\n\n%s\n\n", command->name, *command->arguments ? " " : "",
@@ -187,8 +185,9 @@ static int take_epilogue(cli_options *o, const char *text)
     for (const char *at = text;; at++) {
         size_t length = strcspn(at, ",");
         int bit = -1;
-        for (int i = 0; i < 4; i++)
-            if (strlen(epilogue_names[i]) == length && !strncmp(at, epilogue_names[i], length))
+        for (int i = 0; i < CLI_EPILOGUE_BITS; i++)
+            if (strlen(cli_epilogue_names[i]) == length &&
+                !strncmp(at, cli_epilogue_names[i], length))
                 bit = i;
         if (bit < 0)
             return bad_value(CLI_OPTION_EPILOGUE, text, "want some of bias,swiglu,gather,scatter");
@@ -205,7 +204,7 @@ static int unknown_liberty(const char *item)
     char near[128];
     for (int i = 0; i < GEMMUX_LIBERTY_BITS; i++)
         names[i + 2] = gemmux_liberty_name((gemmux_liberty)(1 << i));
-    cli_suggestion(item, names, GEMMUX_LIBERTY_BITS + 2, near, sizeof near);
+    cli_suggestion(item, names, GEMMUX_LIBERTY_BITS + 2, 3, near, sizeof near);
     return cli_fail(CLI_BAD_INPUT, "--allow: no liberty is called \"%s\"%s; want %s", item, near,
                     rows[CLI_OPTION_ALLOW].help);
 }
@@ -444,7 +443,7 @@ static int unknown_option(const cli_command *command, const char *text)
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
         if (command->options >> i & 1)
             names[count++] = rows[i].name;
-    cli_suggestion(bare + strspn(bare, "-"), names, count, near, sizeof near);
+    cli_suggestion(bare + strspn(bare, "-"), names, count, 3, near, sizeof near);
     return cli_fail(CLI_BAD_INPUT, "%s: unknown option %s%s; `gemmux %s --help` lists them",
                     command->name, bare, near, command->name);
 }

@@ -96,6 +96,15 @@ int cli_fail(int code, const char *format, ...)
     return code;
 }
 
+void *cli_must(void *pointer)
+{
+    if (!pointer) {
+        fputs("gemmux: out of memory\n", stderr);
+        exit(CLI_FAILED);
+    }
+    return pointer;
+}
+
 int cli_fail_error(const gemmux_error *error)
 {
     return cli_fail(cli_exit_code(error->status), "%s", error->text);
@@ -236,5 +245,16 @@ const char *cli_rate(double per_second, const char *unit, char *buffer, size_t s
     snprintf(buffer, size, "%s %s%s",
              cli_number(per_second / (tera ? 1e12 : 1e9), number, sizeof number), tera ? "T" : "G",
              unit);
+    return buffer;
+}
+
+const char *cli_time(double us, char *buffer, size_t size)
+{
+    char number[32];
+    double scale = us >= 1e6 ? 1e6 : us >= 1e3 ? 1e3 : 1;
+    snprintf(buffer, size, "%s %s", cli_number(us / scale, number, sizeof number),
+             us >= 1e6   ? "s"
+             : us >= 1e3 ? "ms"
+                         : "us");
     return buffer;
 }

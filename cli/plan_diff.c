@@ -280,16 +280,11 @@ static void compare_questions(differ *d, const json_t *a, const json_t *b)
 
 /* -------------------------------------------------------------------------------------- output */
 
-/* "12.3 ms", in the unit that fits. */
 static const char *time_text(double us, char *buffer, size_t size)
 {
-    char number[32];
-    const char *unit = us >= 1e6 ? "s" : us >= 1e3 ? "ms" : "us";
-    double value = us >= 1e6 ? us / 1e6 : us >= 1e3 ? us / 1e3 : us;
     if (us > 0)
-        snprintf(buffer, size, "%s %s", cli_number(value, number, sizeof number), unit);
-    else
-        snprintf(buffer, size, "-"); /* nothing that runs */
+        return cli_time(us, buffer, size);
+    snprintf(buffer, size, "-"); /* nothing that runs */
     return buffer;
 }
 

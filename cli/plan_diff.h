@@ -8,6 +8,9 @@
 
 #include "cli.h"
 
+/* "plan_version": what a saved plan means; plan_json.c writes it, plan_load.c wants it. */
+enum { CLI_PLAN_VERSION = 1 };
+
 /* A saved plan; its shape is checked as far as readers rely on it. */
 int cli_plan_load(const char *path, json_t **plan);
 /* gemmux plan diff OLD NEW: prints what changed; CLI_NO_KERNEL when something did for the worse. */

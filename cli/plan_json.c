@@ -4,10 +4,9 @@
  * are a contract, and "plan_version" changes when the meaning of one does.
  */
 #include "plan.h"
+#include "plan_diff.h"
 
 #include <string.h>
-
-enum { PLAN_VERSION = 1 };
 
 typedef struct number {
     const char *name;
@@ -186,7 +185,7 @@ json_t *cli_plan_json(const cli_plan_answer *plan)
     json_t *devices = json_array();
     for (int i = 0; i < plan->device_count; i++)
         json_array_append_new(devices, device(plan, &plan->devices[i]));
-    return json_pack("{s:i, s:s, s:o, s:o, s:o}", "plan_version", PLAN_VERSION, "gemmux",
+    return json_pack("{s:i, s:s, s:o, s:o, s:o}", "plan_version", CLI_PLAN_VERSION, "gemmux",
                      gemmux_version(), "model", model(plan), "workload", workload(plan), "devices",
                      devices);
 }

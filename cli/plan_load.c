@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-enum { PLAN_VERSION = 1 };
-
 typedef struct expectation {
     const char *member;
     json_type type;
@@ -119,9 +117,9 @@ int cli_plan_load(const char *path, json_t **plan)
         return cli_fail(CLI_BAD_INPUT, "%s:%d: %s", path, why.line, why.text);
     int code = expect(path, "it", *plan, of_plan);
     json_int_t version = json_integer_value(json_object_get(*plan, "plan_version"));
-    if (!code && version != PLAN_VERSION)
+    if (!code && version != CLI_PLAN_VERSION)
         code = cli_fail(CLI_BAD_INPUT, "%s has plan_version %lld; this gemmux reads %d", path,
-                        (long long)version, PLAN_VERSION);
+                        (long long)version, CLI_PLAN_VERSION);
     json_array_foreach(json_object_get(*plan, "devices"), i, entry) code =
         code ? code : check_entry(path, entry);
     if (code) {

@@ -13,22 +13,11 @@ static const char *short_name(const gemmux_layer *layer)
     return star ? star + 3 : layer->group;
 }
 
-static const char *time_text(double us, char *buffer, size_t size)
-{
-    char number[32];
-    double scale = us >= 1e6 ? 1e6 : us >= 1e3 ? 1e3 : 1;
-    snprintf(buffer, size, "%s %s", cli_number(us / scale, number, sizeof number),
-             us >= 1e6   ? "s"
-             : us >= 1e3 ? "ms"
-                         : "us");
-    return buffer;
-}
-
 /* The time of all layers; "-" where some have none. */
 static const char *total_text(const gemmux_forecast *f, double us, char *buffer, size_t size)
 {
     if (f->whole)
-        return time_text(us, buffer, size);
+        return cli_time(us, buffer, size);
     snprintf(buffer, size, "-");
     return buffer;
 }
@@ -118,7 +107,7 @@ static void time_cell(cli_table *table, const gemmux_range *range, int64_t m,
 {
     char time[32];
     if (m >= range->m_min && m <= range->m_max)
-        cli_cell(table, CLI_PLAIN, "%s", time_text(decision->predicted_us, time, sizeof time));
+        cli_cell(table, CLI_PLAIN, "%s", cli_time(decision->predicted_us, time, sizeof time));
     else
         cli_cell(table, CLI_PLAIN, "-");
 }

@@ -71,20 +71,12 @@ static bool concerns(const gemmux_machine *m, int id)
            id == GEMMUX_LIB_OPENBLAS;
 }
 
-/* Targets of the GPU code that a library carries: "sm_80 sm_90a compute_120", or "" when it has
- * none or cannot be read. */
-static const char *code_text(const gemmux_library *library, char *buffer, size_t size)
+/* Targets of the GPU code that a library carries; none where it cannot be read. */
+static void scan_library(const gemmux_machine *m, const gemmux_library *library,
+                         gemmux_gpu_scan *scan)
 {
-    gemmux_gpu_scan scan;
-    size_t used = 0;
-    char name[16];
-    buffer[0] = 0;
-    if (!library->path[0] || gemmux_scan_gpu_code(library->path, &scan, NULL))
-        return buffer;
-    for (int i = 0; i < scan.code_count && used < size; i++)
-        used += (size_t)snprintf(buffer + used, size - used, "%s%s", used ? " " : "",
-                                 gemmux_gpu_code_name(&scan.code[i], name, sizeof name));
-    return buffer;
+    if (m->described || !library->path[0] || gemmux_scan_gpu_code(library->path, scan, NULL))
+        scan->code_count = 0;
 }
 
 /* --------------------------------------------------------------------------------------- text --
@@ -94,7 +86,8 @@ static void show_libraries(cli_table *table, const gemmux_machine *m)
 {
     for (int id = GEMMUX_LIB_NONE + 1; id < GEMMUX_LIB_COUNT; id++) {
         const gemmux_library *library = &m->library[id];
-        char version[32], code[512] = "", text[1024];
+        gemmux_gpu_scan scan;
+        char version[32], code[512], text[1024];
         const char *name = gemmux_library_name((gemmux_library_id)id);
         if (!concerns(m, id))
             continue;
@@ -105,8 +98,8 @@ static void show_libraries(cli_table *table, const gemmux_machine *m)
             continue;
         }
         version_text((gemmux_library_id)id, library->version, version, sizeof version);
-        if (!m->described)
-            code_text(library, code, sizeof code);
+        scan_library(m, library, &scan);
+        cli_targets(&scan, code, sizeof code);
         snprintf(text, sizeof text, "%s %s%s%s%s%s%s", version, library->path,
                  library->arch_set == 1 ? ", carries no code for this device" : "",
                  code[0] ? ", code for " : "", code, library->note[0] ? "; " : "", library->note);
@@ -146,19 +139,15 @@ static void show_machine(const gemmux_machine *m)
 static json_t *json_library(const gemmux_machine *m, int id)
 {
     const gemmux_library *library = &m->library[id];
-    gemmux_gpu_scan scan = {0};
-    char version[32], name[16];
-    json_t *code = json_array();
+    gemmux_gpu_scan scan;
+    char version[32];
     version_text((gemmux_library_id)id, library->version, version, sizeof version);
-    if (!m->described && library->path[0] && gemmux_scan_gpu_code(library->path, &scan, NULL))
-        scan.code_count = 0;
-    for (int i = 0; i < scan.code_count; i++)
-        json_array_append_new(code,
-                              json_string(gemmux_gpu_code_name(&scan.code[i], name, sizeof name)));
+    scan_library(m, library, &scan);
     return json_pack("{s:s, s:b, s:o, s:s, s:s, s:o, s:o}", "name",
                      gemmux_library_name((gemmux_library_id)id), "present", library->present,
                      "version", library->present ? json_string(version) : json_null(), "path",
-                     library->path, "note", library->note, "code", code, "runs_here",
+                     library->path, "note", library->note, "code", cli_json_targets(&scan),
+                     "runs_here",
                      library->arch_set ? json_boolean(library->arch_set & 2) : json_null());
 }
 

@@ -55,18 +55,6 @@ static int gather(collection *c)
     return CLI_DONE;
 }
 
-/* "sm_80 sm_90a compute_120" */
-static const char *targets(const gemmux_gpu_scan *scan, char *buffer, size_t size)
-{
-    size_t used = 0;
-    char name[24];
-    buffer[0] = '\0';
-    for (int i = 0; i < scan->code_count && used < size; i++)
-        used += (size_t)snprintf(buffer + used, size - used, "%s%s", used ? " " : "",
-                                 gemmux_gpu_code_name(&scan->code[i], name, sizeof name));
-    return buffer;
-}
-
 static void show_row(cli_table *table, const scanned *s, int cc)
 {
     char text[1024], name[24];
@@ -78,7 +66,7 @@ static void show_row(cli_table *table, const scanned *s, int cc)
         return;
     }
     if (!cc) {
-        cli_cell(table, CLI_PLAIN, "%s", targets(&s->scan, text, sizeof text));
+        cli_cell(table, CLI_PLAIN, "%s", cli_targets(&s->scan, text, sizeof text));
         return;
     }
     const gemmux_gpu_code *best = gemmux_gpu_scan_best(&s->scan, cc, &fatbins);
@@ -86,7 +74,8 @@ static void show_row(cli_table *table, const scanned *s, int cc)
         cli_cell(table, CLI_GOOD, "%lld of %lld modules, %s first", (long long)fatbins,
                  (long long)s->scan.fatbins, gemmux_gpu_code_name(best, name, sizeof name));
     else
-        cli_cell(table, CLI_BAD, "nothing; it carries %s", targets(&s->scan, text, sizeof text));
+        cli_cell(table, CLI_BAD, "nothing; it carries %s",
+                 cli_targets(&s->scan, text, sizeof text));
 }
 
 static size_t folder_length(const scanned *s)
@@ -139,10 +128,7 @@ static json_t *json_one(const scanned *s, int cc)
 {
     char name[24], why[160] = "nothing in it runs there";
     int64_t fatbins = 0;
-    json_t *code = json_array(), *runs = json_null();
-    for (int i = 0; i < s->scan.code_count; i++)
-        json_array_append_new(
-            code, json_string(gemmux_gpu_code_name(&s->scan.code[i], name, sizeof name)));
+    json_t *runs = json_null();
     if (cc) {
         const gemmux_gpu_code *best = gemmux_gpu_scan_best(&s->scan, cc, &fatbins);
         if (best)
@@ -154,9 +140,9 @@ static json_t *json_one(const scanned *s, int cc)
     }
     return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:o}", "name", base(s->library.path),
                      "path", s->library.path, "version", s->library.version, "where",
-                     s->library.where, "bytes", (json_int_t)s->library.bytes, "code", code,
-                     "fatbins", (json_int_t)s->scan.fatbins, "device", runs, "error",
-                     s->error.status ? json_string(s->error.text) : json_null());
+                     s->library.where, "bytes", (json_int_t)s->library.bytes, "code",
+                     cli_json_targets(&s->scan), "fatbins", (json_int_t)s->scan.fatbins, "device",
+                     runs, "error", s->error.status ? json_string(s->error.text) : json_null());
 }
 
 int cli_probe_libraries(const cli_options *options, int cc, json_t *list)

@@ -88,5 +88,5 @@ int cli_kernel(const gemmux_machine *machine, const char *name, const gemmux_ker
     for (int i = 0; i < count && i < GEMMUX_MAX_KERNELS; i++)
         names[i] = gemmux_kernel_name(gemmux_kernel_at(machine, i));
     return cli_fail(CLI_BAD_INPUT, "no kernel is called \"%s\"%s; `gemmux kernels` lists all %d",
-                    name, cli_suggestion(name, names, count, near, sizeof near), count);
+                    name, cli_suggestion(name, names, count, 3, near, sizeof near), count);
 }

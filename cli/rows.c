@@ -22,15 +22,6 @@ struct cli_row {
     int64_t stored_bytes;
 };
 
-static void *must(void *pointer)
-{
-    if (!pointer) {
-        fputs("gemmux: out of memory\n", stderr);
-        exit(CLI_FAILED);
-    }
-    return pointer;
-}
-
 static bool same(const cli_row *r, const cli_label *label, const cli_measurement *m)
 {
     return r->section == label->section && r->problem.m == m->problem.m &&
@@ -48,7 +39,7 @@ static cli_row *row_for(cli_rows *rows, const cli_label *label, const cli_measur
             return &rows->rows[i];
     if (rows->count == rows->room) {
         rows->room = rows->room ? 2 * rows->room : 64;
-        rows->rows = must(realloc(rows->rows, (size_t)rows->room * sizeof *rows->rows));
+        rows->rows = cli_must(realloc(rows->rows, (size_t)rows->room * sizeof *rows->rows));
     }
     cli_row *r = &rows->rows[rows->count];
     *r = (cli_row){.section = label->section,
@@ -56,7 +47,7 @@ static cli_row *row_for(cli_rows *rows, const cli_label *label, const cli_measur
                    .format = label->format,
                    .problem = m->problem,
                    .decision = m->decision,
-                   .names = must(strdup(""))};
+                   .names = cli_must(strdup(""))};
     snprintf(r->group, sizeof r->group, "%s", label->group);
     return r;
 }
@@ -66,12 +57,12 @@ void cli_rows_add(cli_rows *rows, const cli_label *label, const cli_measurement 
     cli_row *r = row_for(rows, label, m);
     const gemmux_problem *p = &m->problem;
     size_t room = strlen(r->names) + strlen(label->layer->name) + 2;
-    char *names = must(malloc(room));
+    char *names = cli_must(malloc(room));
     snprintf(names, room, "%s%s%s", r->names, *r->names ? "\n" : "", label->layer->name);
     free(r->names);
     r->names = names;
     if (!r->why)
-        r->why = must(strdup(why));
+        r->why = cli_must(strdup(why));
     r->count++;
     r->us += m->us;
     r->predicted_us += m->decision.predicted_us;

@@ -66,12 +66,6 @@ static void show_verdicts(const cli_case *c)
                                          {"VERDICT", false, false},
                                          {"PREDICTED us", true, false},
                                          {"WHY", false, true}};
-    static const struct {
-        const char *name;
-        cli_style style;
-    } verdicts[] = {[GEMMUX_REJECTED] = {"rejected", CLI_BAD},
-                    [GEMMUX_ELIGIBLE] = {"eligible", CLI_WARN},
-                    [GEMMUX_CHOSEN] = {"chosen", CLI_GOOD}};
     cli_table *table = cli_table_new(columns, 4);
     for (int kind = GEMMUX_CHOSEN; kind >= GEMMUX_REJECTED; kind--)
         for (int i = 0; i < c->trace.verdict_count; i++) {
@@ -80,7 +74,7 @@ static void show_verdicts(const cli_case *c)
             if (v->kind != kind)
                 continue;
             cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_name(v->kernel));
-            cli_cell(table, verdicts[kind].style, "%s", verdicts[kind].name);
+            cli_cell(table, cli_verdicts[kind].style, "%s", cli_verdicts[kind].name);
             if (kind == GEMMUX_REJECTED)
                 cli_cell(table, CLI_PLAIN, "-");
             else

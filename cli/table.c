@@ -31,18 +31,9 @@ struct cli_table {
     int line[MAX_COLUMNS];  /* which line of the row it stands on */
 };
 
-static void *must(void *pointer)
-{
-    if (!pointer) {
-        fputs("gemmux: out of memory\n", stderr);
-        exit(CLI_FAILED);
-    }
-    return pointer;
-}
-
 cli_table *cli_table_new(const cli_column *columns, int count)
 {
-    cli_table *table = must(calloc(1, sizeof *table));
+    cli_table *table = cli_must(calloc(1, sizeof *table));
     table->columns = columns;
     table->column_count = count;
     return table;
@@ -52,7 +43,7 @@ static char *format_text(const char *format, va_list arguments)
 {
     char text[1024];
     vsnprintf(text, sizeof text, format, arguments);
-    return must(strdup(text));
+    return cli_must(strdup(text));
 }
 
 void cli_cell(cli_table *table, cli_style style, const char *format, ...)
@@ -60,7 +51,8 @@ void cli_cell(cli_table *table, cli_style style, const char *format, ...)
     if (table->next == 0) {
         if (table->row_count == table->row_room) {
             table->row_room = table->row_room ? 2 * table->row_room : 32;
-            table->rows = must(realloc(table->rows, (size_t)table->row_room * sizeof *table->rows));
+            table->rows =
+                cli_must(realloc(table->rows, (size_t)table->row_room * sizeof *table->rows));
         }
         table->rows[table->row_count++] = (row){.gap = table->gap};
         table->gap = false;

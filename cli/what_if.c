@@ -25,7 +25,6 @@ int cli_case_select(const cli_options *options, cli_case *question)
 static const char *product_fact(const gemmux_problem *p, const char *name, char *buffer,
                                 size_t size)
 {
-    static const char *const epilogues[] = {"bias", "swiglu", "gather", "scatter"};
     const struct {
         const char *name;
         int64_t value;
@@ -50,10 +49,10 @@ static const char *product_fact(const gemmux_problem *p, const char *name, char 
     if (strcmp(name, "epilogue") != 0)
         return NULL;
     size_t used = (size_t)snprintf(buffer, size, "%s", p->epilogue ? "" : "none");
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < CLI_EPILOGUE_BITS; i++)
         if (p->epilogue >> i & 1 && used < size)
             used += (size_t)snprintf(buffer + used, size - used, "%s%s", used ? ", " : "",
-                                     epilogues[i]);
+                                     cli_epilogue_names[i]);
     return buffer;
 }
 
@@ -63,8 +62,8 @@ enum { PRODUCT_NAMES = sizeof product_names / sizeof product_names[0], MACHINE_N
 
 static int unknown_fact(const gemmux_machine *machine, const char *name)
 {
-    const char *names[PRODUCT_NAMES + MACHINE_NAMES], *near[1];
-    char known[400];
+    const char *names[PRODUCT_NAMES + MACHINE_NAMES];
+    char known[400], near[128];
     int count = 0;
     size_t used = 0;
     for (int i = 0; i < PRODUCT_NAMES; i++)
@@ -73,11 +72,9 @@ static int unknown_fact(const gemmux_machine *machine, const char *name)
         names[count++] = gemmux_machine_fact_name(machine, i);
     for (int i = 0; i < count && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? " " : "", names[i]);
-    int found = cli_nearest(name, names, count, near, 1);
     return cli_fail(CLI_BAD_INPUT,
-                    "--what-if: no fact is called \"%s\"%s%s%s; of the product and %s: %s", name,
-                    found ? " (did you mean " : "", found ? near[0] : "", found ? "?)" : "",
-                    machine->name, known);
+                    "--what-if: no fact is called \"%s\"%s; of the product and %s: %s", name,
+                    cli_suggestion(name, names, count, 1, near, sizeof near), machine->name, known);
 }
 
 /* Values join with + what options join with commas, and what device files separate by spaces. */
@@ -160,11 +157,6 @@ int cli_what_if(const cli_options *options, const cli_case *now, cli_case *then,
 /* ----------------------------------------------------------------------------------- comparing --
  */
 
-static const char *const verdict_names[] = {
-    [GEMMUX_REJECTED] = "rejected", [GEMMUX_ELIGIBLE] = "eligible", [GEMMUX_CHOSEN] = "chosen"};
-static const cli_style verdict_styles[] = {
-    [GEMMUX_REJECTED] = CLI_BAD, [GEMMUX_ELIGIBLE] = CLI_WARN, [GEMMUX_CHOSEN] = CLI_GOOD};
-
 static bool fails_too(const cli_case *other, const gemmux_verdict *verdict, uint8_t check)
 {
     for (int i = 0; i < verdict->reason_count; i++)
@@ -203,10 +195,10 @@ static json_t *differences(const cli_case *now, const cli_case *then)
             json_decref(new);
             continue;
         }
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:o}", "kernel",
-                                              gemmux_kernel_name(a->kernel), "now",
-                                              verdict_names[a->kind], "then",
-                                              verdict_names[b->kind], "gone", gone, "new", new));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s, s:o, s:o}", "kernel", gemmux_kernel_name(a->kernel),
+                            "now", cli_verdicts[a->kind].name, "then", cli_verdicts[b->kind].name,
+                            "gone", gone, "new", new));
     }
     return list;
 }
@@ -258,8 +250,8 @@ void cli_what_if_compare(const cli_case *now, const cli_case *then)
             at++;
         const json_t *row = json_array_get(list, at);
         cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_name(a->kernel));
-        cli_cell(table, verdict_styles[a->kind], "%s", verdict_names[a->kind]);
-        cli_cell(table, verdict_styles[b->kind], "%s", verdict_names[b->kind]);
+        cli_cell(table, cli_verdicts[a->kind].style, "%s", cli_verdicts[a->kind].name);
+        cli_cell(table, cli_verdicts[b->kind].style, "%s", cli_verdicts[b->kind].name);
         compare_cell(table, row, a, b);
         shown++;
     }
