@@ -68,9 +68,7 @@ static void skip_with_reason(gemmux_certificate *certificate, const gemmux_machi
         }
     }
     gemmux_problem p = gemmux_problem_linear(64, 256, 256, formats[0], formats[1], formats[2]);
-    p.op = kernel->ops & GEMMUX_BIT(GEMMUX_LINEAR)   ? GEMMUX_LINEAR
-           : kernel->ops & GEMMUX_BIT(GEMMUX_MATMUL) ? GEMMUX_MATMUL
-                                                     : GEMMUX_MOE;
+    p.op = (uint8_t)gemmux_plainest_op(kernel->ops);
     p.experts = p.top_k = p.op == GEMMUX_MOE;
     p.liberties = form->liberties;
     char text[256] = "no problem that it takes is tried here";

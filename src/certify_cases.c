@@ -77,14 +77,12 @@ static bool taken(const builder *b, gemmux_case *c)
 {
     const gemmux_kernel *k = b->kernel;
     gemmux_problem *p = &c->problem;
-    int64_t even = p->epilogue & GEMMUX_EPILOGUE_SWIGLU && k->n_multiple % 2 ? 2 : 1;
+    int64_t n_multiple = k->n_multiple ? k->n_multiple : 1;
+    bool pairs = p->epilogue & GEMMUX_EPILOGUE_SWIGLU && n_multiple % 2;
     gemmux_decision decision;
     p->m = round_up(p->m, k->m_multiple);
     c->m = round_up(c->m, k->m_multiple);
-    p->n = round_up(p->n, (k->n_multiple ? k->n_multiple : 1) * even);
-    if (p->epilogue & GEMMUX_EPILOGUE_SWIGLU) {
-        p->n = round_up(p->n, 2);
-    }
+    p->n = round_up(p->n, pairs ? 2 * n_multiple : n_multiple);
     p->k = round_up(p->k, k->k_multiple);
     if (c->layout != GEMMUX_LAYOUT_LOOSE) {
         int64_t x = element_bytes(p->x), y = element_bytes(p->y);
@@ -331,7 +329,7 @@ static void add_form(builder *b, const format_lists *lists)
     }
 }
 
-static gemmux_op plainest_op(uint32_t ops)
+gemmux_op gemmux_plainest_op(uint32_t ops)
 {
     return ops & GEMMUX_BIT(GEMMUX_LINEAR)   ? GEMMUX_LINEAR
            : ops & GEMMUX_BIT(GEMMUX_MATMUL) ? GEMMUX_MATMUL
@@ -351,7 +349,7 @@ gemmux_status gemmux_cases_make(const gemmux_machine *machine, const gemmux_kern
     }
     for (b.form = 0; b.form < kernel->form_count; b.form++) {
         b.base = (gemmux_problem){
-            .op = (uint8_t)plainest_op(kernel->ops),
+            .op = (uint8_t)gemmux_plainest_op(kernel->ops),
             .liberties = kernel->forms[b.form].liberties,
         };
         add_form(&b, &lists);

@@ -42,6 +42,8 @@ typedef struct gemmux_cases {
 gemmux_status gemmux_cases_make(const gemmux_machine *machine, const gemmux_kernel *kernel,
                                 gemmux_cases *cases, gemmux_error *error);
 void gemmux_cases_free(gemmux_cases *cases);
+/* LINEAR, else MATMUL, else MOE, of a kernel's ops. */
+gemmux_op gemmux_plainest_op(uint32_t ops);
 /* "linear 17x33x100 bf16 x mxfp4 -> bf16, one-hot, strided". Returns buffer. */
 const char *gemmux_case_text(const gemmux_case *c, char *buffer, size_t size);
 

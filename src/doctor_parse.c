@@ -26,7 +26,6 @@ typedef struct parser {
     size_t sample_used;
     const key *key;
     char *value; /* NUL-terminated, continuation lines joined */
-    int claim_line;
     gemmux_error *error;
 } parser;
 

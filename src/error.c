@@ -27,6 +27,11 @@ bool gemmux_add_size(int64_t a, int64_t b, int64_t *out)
     return a >= 0 && b >= 0 && !__builtin_add_overflow(a, b, out);
 }
 
+int64_t gemmux_divide_up(int64_t value, int64_t by)
+{
+    return value / by + (value % by != 0);
+}
+
 const char *gemmux_status_name(gemmux_status status)
 {
     static const char *const names[] = {

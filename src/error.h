@@ -19,5 +19,7 @@ gemmux_status gemmux_fail(gemmux_error *error, gemmux_status status, const char 
 /* a * b and a + b into *out; false on signed 64-bit overflow or a negative operand. */
 bool gemmux_mul_size(int64_t a, int64_t b, int64_t *out);
 bool gemmux_add_size(int64_t a, int64_t b, int64_t *out);
+/* value / by, rounded up, where value + by might overflow. */
+int64_t gemmux_divide_up(int64_t value, int64_t by);
 
 #endif

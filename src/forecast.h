@@ -15,7 +15,5 @@ bool gemmux_split(const gemmux_model_facts *facts, int64_t tp, gemmux_kind *kind
 /* Adds to kind->note. */
 void gemmux_kind_note(gemmux_kind *kind, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* value / by, rounded up. */
-int64_t gemmux_divide_up(int64_t value, int64_t by);
 
 #endif

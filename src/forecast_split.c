@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "forecast.h"
 
+#include "error.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,11 +19,6 @@ void gemmux_kind_note(gemmux_kind *kind, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(kind->note + used, sizeof kind->note - used, format, arguments);
     va_end(arguments);
-}
-
-int64_t gemmux_divide_up(int64_t value, int64_t by)
-{
-    return value / by + (value % by != 0);
 }
 
 /* Megatron's split: layers that write the residual stream are split along K (their input is what

@@ -68,7 +68,9 @@ static int64_t round_up(int64_t value, int64_t multiple)
     return (value + multiple - 1) / multiple * multiple;
 }
 
-int64_t gemmux_run_workspace(const gemmux_problem *problem)
+/* Bytes of the workspace that run.c itself needs for this problem on a CPU: moe's routing lists,
+ * and the f32 rows that SCATTER reduces. */
+static int64_t run_workspace(const gemmux_problem *problem)
 {
     int64_t rows = gemmux_problem_rows(problem), bytes = 0;
     if (problem->op == GEMMUX_MOE) {
@@ -82,7 +84,8 @@ int64_t gemmux_run_workspace(const gemmux_problem *problem)
     return bytes;
 }
 
-int64_t gemmux_weight_bytes(const gemmux_problem *problem, const gemmux_packing *packing)
+/* Packed bytes, or stored bytes where the packing borrows the tensor. */
+static int64_t weight_bytes(const gemmux_problem *problem, const gemmux_packing *packing)
 {
     int64_t count = problem->op == GEMMUX_MOE ? problem->experts : 1;
     int64_t bytes = packing->bytes(problem->w, count, problem->n, problem->k);
@@ -359,10 +362,10 @@ static bool decide(const select_context *s, candidate *c, const gemmux_form *f)
     d->path = f->path;
     d->liberties = f->liberties;
     d->lossless = !(f->liberties & ~GEMMUX_LIBERTIES_LOSSLESS);
-    d->weight_bytes = gemmux_weight_bytes(s->problem, k->packing);
+    d->weight_bytes = weight_bytes(s->problem, k->packing);
     d->workspace_bytes = config.workspace_bytes;
     if (k->device == GEMMUX_CPU)
-        d->workspace_bytes += gemmux_run_workspace(s->problem);
+        d->workspace_bytes += run_workspace(s->problem);
     price(s, c, f, &config);
     int64_t need = d->weight_bytes + d->workspace_bytes;
     if (s->machine->memory_bytes && k->device == s->machine->kind &&

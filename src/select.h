@@ -82,11 +82,4 @@ typedef enum gemmux_check {
         GEMMUX_CHECK_COUNT
 } gemmux_check;
 
-/* Bytes of the workspace that run.c itself needs for this problem on a CPU (moe's routing lists,
- * the f32 rows that SCATTER reduces, gathered columns of x). Pure. */
-int64_t gemmux_run_workspace(const gemmux_problem *problem);
-
-/* Packed bytes, or stored bytes where the packing borrows the tensor. Pure. */
-int64_t gemmux_weight_bytes(const gemmux_problem *problem, const gemmux_packing *packing);
-
 #endif

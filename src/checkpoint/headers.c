@@ -41,7 +41,11 @@ const char *gemmux_builtin_config(const char *name)
     return NULL;
 }
 
-gemmux_status gemmux_add_note(gemmux_model *model, gemmux_error *error, const char *format, ...)
+static gemmux_status add_note(gemmux_model *model, gemmux_error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Adds a sentence to model->note. */
+static gemmux_status add_note(gemmux_model *model, gemmux_error *error, const char *format, ...)
 {
     char text[400];
     va_list arguments;
@@ -66,16 +70,15 @@ gemmux_status gemmux_add_outline(gemmux_model *model, const char *path, gemmux_e
     if (!status && !model->origin)
         model->origin = "config";
     if (!status && shape->extra_blocks)
-        status =
-            gemmux_add_note(model, error, "%d block%s for predicting further tokens %s left out",
-                            shape->extra_blocks, shape->extra_blocks == 1 ? "" : "s",
-                            shape->extra_blocks == 1 ? "is" : "are");
+        status = add_note(model, error, "%d block%s for predicting further tokens %s left out",
+                          shape->extra_blocks, shape->extra_blocks == 1 ? "" : "s",
+                          shape->extra_blocks == 1 ? "is" : "are");
     if (!status && shape->multimodal)
-        status = gemmux_add_note(model, error,
-                                 "only the language model is planned: what the config says about "
-                                 "images or sound is left out");
+        status = add_note(model, error,
+                          "only the language model is planned: what the config says about "
+                          "images or sound is left out");
     if (!status && !shape->dtype)
-        status = gemmux_add_note(model, error, "the config states no type; bf16 is assumed");
+        status = add_note(model, error, "the config states no type; bf16 is assumed");
     return status;
 }
 
@@ -115,11 +118,11 @@ static gemmux_status compare_index(gemmux_model *model, const json_t *index, gem
     }
     if (!missing && (!stated || stated == bytes))
         return GEMMUX_OK;
-    return gemmux_add_note(model, error,
-                           "the index lists %zu tensors of %lld bytes, the config describes %d of "
-                           "%lld bytes, %lld of which the index does not have",
-                           json_object_size(weight_map), (long long)stated, catalog->count,
-                           (long long)bytes, (long long)missing);
+    return add_note(model, error,
+                    "the index lists %zu tensors of %lld bytes, the config describes %d of "
+                    "%lld bytes, %lld of which the index does not have",
+                    json_object_size(weight_map), (long long)stated, catalog->count,
+                    (long long)bytes, (long long)missing);
 }
 
 static gemmux_status open_index(gemmux_model *model, const char *path, const json_t *index,

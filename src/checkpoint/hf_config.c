@@ -144,8 +144,7 @@ static gemmux_status parse_group(const reader *r, const json_t *entry, gemmux_hf
     group->symmetric = 1; /* compressed-tensors' default */
     if (status || !json_is_object(weights))
         return status;
-    if (!status)
-        status = get_int(r, weights, "num_bits", 1, 64, &group->bits);
+    status = get_int(r, weights, "num_bits", 1, 64, &group->bits);
     if (!status)
         status = get_int(r, weights, "group_size", -1, 1 << 20, &group->group_size);
     if (!status)

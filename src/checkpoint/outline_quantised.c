@@ -25,11 +25,6 @@ static bool is_left_alone(const gemmux_hf_config *config, const char *name)
            is_part(name, ".shared_expert_gate");
 }
 
-static int64_t parts(int64_t size, int64_t group)
-{
-    return size / group + (size % group != 0);
-}
-
 static void fp8(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
                 const gemmux_hf_group *group)
 {
@@ -39,7 +34,8 @@ static void fp8(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
         gemmux_outline_tensor(
             o, name, c->method == GEMMUX_HF_FP8 ? ".weight_scale_inv" : ".weight_scale",
             c->method == GEMMUX_HF_FP8 ? GEMMUX_DTYPE_F32 : o->dtype, 2,
-            (const int64_t[]){parts(n, c->block[0]), parts(k, c->block[1])}, NULL);
+            (const int64_t[]){gemmux_divide_up(n, c->block[0]), gemmux_divide_up(k, c->block[1])},
+            NULL);
     else if (group->group_size == -1 || strcmp(c->method_name, "fbgemm_fp8") == 0)
         gemmux_outline_tensor(o, name, ".weight_scale",
                               c->method == GEMMUX_HF_FP8 ? GEMMUX_DTYPE_F32 : o->dtype, 2,
@@ -52,7 +48,7 @@ static void gptq(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
                  const gemmux_hf_group *group)
 {
     int64_t bits = group->bits ? group->bits : 4;
-    int64_t groups = group->group_size > 0 ? parts(k, group->group_size) : 1;
+    int64_t groups = group->group_size > 0 ? gemmux_divide_up(k, group->group_size) : 1;
     gemmux_outline_tensor(o, name, ".qweight", GEMMUX_DTYPE_I32, 2,
                           (const int64_t[]){k * bits / 32, n}, NULL);
     gemmux_outline_tensor(o, name, ".qzeros", GEMMUX_DTYPE_I32, 2,
@@ -65,7 +61,7 @@ static void gptq(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
 static void awq(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
                 const gemmux_hf_group *group)
 {
-    int64_t groups = group->group_size > 0 ? parts(k, group->group_size) : 1;
+    int64_t groups = group->group_size > 0 ? gemmux_divide_up(k, group->group_size) : 1;
     gemmux_outline_tensor(o, name, ".qweight", GEMMUX_DTYPE_I32, 2, (const int64_t[]){k, n / 8},
                           NULL);
     gemmux_outline_tensor(o, name, ".qzeros", GEMMUX_DTYPE_I32, 2, (const int64_t[]){groups, n / 8},
@@ -77,8 +73,8 @@ static void awq(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
 static void packed_integers(gemmux_outliner *o, const char *name, int64_t n, int64_t k,
                             const gemmux_hf_group *group)
 {
-    int64_t words = parts(k * group->bits, 32);
-    int64_t groups = group->group_size > 0 ? parts(k, group->group_size) : 1;
+    int64_t words = gemmux_divide_up(k * group->bits, 32);
+    int64_t groups = group->group_size > 0 ? gemmux_divide_up(k, group->group_size) : 1;
     int64_t *shape = gemmux_arena_alloc(&o->catalog->arena, 2 * sizeof *shape);
     if (!shape) {
         o->status = gemmux_fail(o->error, GEMMUX_ERROR_MEMORY, "out of memory for tensors");
@@ -94,7 +90,7 @@ static void packed_integers(gemmux_outliner *o, const char *name, int64_t n, int
                           shape);
     if (group->symmetric == 0)
         gemmux_outline_tensor(o, name, ".weight_zero_point", GEMMUX_DTYPE_I32, 2,
-                              (const int64_t[]){parts(n, 8), groups}, NULL);
+                              (const int64_t[]){gemmux_divide_up(n, 8), groups}, NULL);
 }
 
 static void int8(gemmux_outliner *o, const char *name, int64_t n, int64_t k)
@@ -113,7 +109,7 @@ static void fp4(gemmux_outliner *o, const char *name, int64_t n, int64_t k)
     gemmux_outline_tensor(o, name, modelopt ? ".weight" : ".weight_packed", GEMMUX_DTYPE_U8, 2,
                           (const int64_t[]){n, k / 2}, NULL);
     gemmux_outline_tensor(o, name, ".weight_scale", mx ? GEMMUX_DTYPE_U8 : GEMMUX_DTYPE_E4M3, 2,
-                          (const int64_t[]){n, parts(k, group)}, NULL);
+                          (const int64_t[]){n, gemmux_divide_up(k, group)}, NULL);
     if (modelopt)
         gemmux_outline_tensor(o, name, ".weight_scale_2", GEMMUX_DTYPE_F32, 0, NULL, NULL);
     else if (!mx)
@@ -125,7 +121,7 @@ static void fp4(gemmux_outliner *o, const char *name, int64_t n, int64_t k)
 static void nf4(gemmux_outliner *o, const char *name, int64_t n, int64_t k)
 {
     const bool nested = o->config->double_quant;
-    const int64_t blocks = parts(n * k, 64);
+    const int64_t blocks = gemmux_divide_up(n * k, 64);
     const char *state = gemmux_arena_format(
         &o->catalog->arena,
         "{\"shape\": [%lld, %lld], \"blocksize\": 64, \"quant_type\": \"nf4\", \"dtype\": "
@@ -136,14 +132,14 @@ static void nf4(gemmux_outliner *o, const char *name, int64_t n, int64_t k)
         return;
     }
     gemmux_outline_tensor(o, name, ".weight", GEMMUX_DTYPE_U8, 2,
-                          (const int64_t[]){parts(n * k, 2), 1}, NULL);
+                          (const int64_t[]){gemmux_divide_up(n * k, 2), 1}, NULL);
     gemmux_outline_tensor(o, name, ".weight.absmax", nested ? GEMMUX_DTYPE_U8 : GEMMUX_DTYPE_F32, 1,
                           &blocks, NULL);
     gemmux_outline_tensor(o, name, ".weight.quant_map", GEMMUX_DTYPE_F32, 1, (const int64_t[]){16},
                           NULL);
     if (nested) {
         gemmux_outline_tensor(o, name, ".weight.nested_absmax", GEMMUX_DTYPE_F32, 1,
-                              (const int64_t[]){parts(blocks, 256)}, NULL);
+                              (const int64_t[]){gemmux_divide_up(blocks, 256)}, NULL);
         gemmux_outline_tensor(o, name, ".weight.nested_quant_map", GEMMUX_DTYPE_F32, 1,
                               (const int64_t[]){256}, NULL);
     }

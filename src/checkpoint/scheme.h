@@ -177,9 +177,6 @@ gemmux_status gemmux_open_json(gemmux_model *model, const char *path, gemmux_err
 const char *gemmux_builtin_config(const char *name);
 /* Tensors from model->config, whose file is called `path`. */
 gemmux_status gemmux_add_outline(gemmux_model *model, const char *path, gemmux_error *error);
-/* Adds a sentence to model->note. */
-gemmux_status gemmux_add_note(gemmux_model *model, gemmux_error *error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 /* model.c, for tests and fuzzing: a model from bytes that outlive it; config may be NULL. */
 gemmux_status gemmux_model_from_memory(const char *name, const void *data, size_t size,

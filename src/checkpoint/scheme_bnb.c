@@ -80,11 +80,6 @@ static gemmux_status expect_count(const gemmux_model *model, const gemmux_stored
     return gemmux_expect(model, tensor, dtype, 1, &count, error);
 }
 
-static int64_t parts(int64_t size, int64_t group)
-{
-    return size / group + (size % group != 0);
-}
-
 static int64_t common_divisor(int64_t a, int64_t b)
 {
     while (b) {
@@ -104,8 +99,8 @@ static gemmux_status check_parts(const gemmux_model *model, const gemmux_source 
     const gemmux_stored *map = gemmux_part_of(model, source, GEMMUX_PART_MAP);
     const gemmux_stored *nested = gemmux_part_of(model, source, GEMMUX_PART_NESTED_SCALE);
     const gemmux_stored *nested_map = gemmux_part_of(model, source, GEMMUX_PART_NESTED_MAP);
-    int64_t blocks = parts(s->n * s->k, s->block);
-    if (weight->bytes != parts(s->n * s->k, 2))
+    int64_t blocks = gemmux_divide_up(s->n * s->k, s->block);
+    if (weight->bytes != gemmux_divide_up(s->n * s->k, 2))
         return gemmux_bad(model, weight, error,
                           "%lld bytes do not hold the [%lld, %lld] that its "
                           "quant_state states",
@@ -117,8 +112,8 @@ static gemmux_status check_parts(const gemmux_model *model, const gemmux_source 
     if (!status && nested && !nested_map)
         status = gemmux_bad(model, nested, error, "there is no nested_quant_map beside it");
     if (!status && nested)
-        status =
-            expect_count(model, nested, GEMMUX_DTYPE_F32, parts(blocks, s->nested_block), error);
+        status = expect_count(model, nested, GEMMUX_DTYPE_F32,
+                              gemmux_divide_up(blocks, s->nested_block), error);
     if (!status && nested)
         status = expect_count(model, nested_map, GEMMUX_DTYPE_F32, 256, error);
     return status;
@@ -199,7 +194,7 @@ static float scale_of(const gemmux_model *model, const gemmux_source *source, co
 /* Nibbles change places; an odd K shifts them as well. */
 static void load_codes(const gemmux_stored *weight, const state *s, uint8_t *to)
 {
-    int64_t row = parts(s->k, 2);
+    int64_t row = gemmux_divide_up(s->k, 2);
     if (s->k % 2 == 0) {
         for (int64_t i = 0; i < s->n * row; i++)
             to[i] = (uint8_t)(weight->data[i] >> 4 | weight->data[i] << 4);
@@ -227,10 +222,11 @@ static gemmux_status load(const gemmux_model *model, const gemmux_source *source
     if (!status)
         status = check_map(model, source, error);
     if (!status)
-        status = gemmux_make_room((gemmux_room_bytes){.codes = layer->n * parts(layer->k, 2),
-                                                      .scales = layer->n * groups * 4,
-                                                      .bias = gemmux_bias_bytes(source)},
-                                  weights, &room, error);
+        status =
+            gemmux_make_room((gemmux_room_bytes){.codes = layer->n * gemmux_divide_up(layer->k, 2),
+                                                 .scales = layer->n * groups * 4,
+                                                 .bias = gemmux_bias_bytes(source)},
+                             weights, &room, error);
     if (status)
         return status;
     load_codes(gemmux_part_of(model, source, GEMMUX_PART_WEIGHT), &s, room.codes);

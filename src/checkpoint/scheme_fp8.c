@@ -19,11 +19,6 @@ static bool claims(const gemmux_model *model, const gemmux_stored *weight, size_
            (weight->dtype == GEMMUX_DTYPE_E4M3 || weight->dtype == GEMMUX_DTYPE_E5M2);
 }
 
-static int64_t parts(int64_t size, int64_t group)
-{
-    return size / group + (size % group != 0);
-}
-
 /* The side of the squares that a [rows, cols] array of scales means, 0 when none fits. */
 static int32_t block_side(const gemmux_model *model, const gemmux_layer *layer,
                           const gemmux_stored *scale)
@@ -34,8 +29,8 @@ static int32_t block_side(const gemmux_model *model, const gemmux_layer *layer,
         return 0;
     for (size_t i = 0; i < sizeof sides / sizeof sides[0]; i++) {
         if (sides[i] > 0 && sides[i] <= UINT16_MAX &&
-            scale->shape[0] == parts(layer->n, sides[i]) &&
-            scale->shape[1] == parts(layer->k, sides[i]))
+            scale->shape[0] == gemmux_divide_up(layer->n, sides[i]) &&
+            scale->shape[1] == gemmux_divide_up(layer->k, sides[i]))
             return sides[i];
     }
     return 0;
@@ -74,7 +69,7 @@ static gemmux_status read_mxfp8(gemmux_model *model, gemmux_source *source,
                                 const gemmux_stored *scale, gemmux_error *error)
 {
     gemmux_layer *layer = &source->layer;
-    const int64_t shape[2] = {layer->n, parts(layer->k, 32)};
+    const int64_t shape[2] = {layer->n, gemmux_divide_up(layer->k, 32)};
     uint8_t element = layer->format.element;
     layer->format = gemmux_format_of(GEMMUX_MXFP8);
     layer->format.element = element;

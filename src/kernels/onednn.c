@@ -198,7 +198,7 @@ static const void *plain_weights(const gemmux_slices *s, int32_t expert, int64_t
     return (const char *)w->codes + (expert * w->rows + first) * gemmux_row_stride(w);
 }
 
-static int multiply(const gemmux_slices *s, uint32_t worker, const gemmux_slice *slice, void *tile)
+static int multiply(const gemmux_slices *s, uint32_t worker, const gemmux_slice *slice, float *tile)
 {
     const onednn_state *state = s->context;
     const gemmux_dnnl_matmul *matmul =
@@ -208,12 +208,6 @@ static int multiply(const gemmux_slices *s, uint32_t worker, const gemmux_slice 
                                         state->scratch + worker * state->scratch_bytes);
     gemmux_omp_release(&state->dnnl.omp, held);
     return status;
-}
-
-static int multiply_float(const gemmux_slices *s, uint32_t worker, const gemmux_slice *slice,
-                          float *tile)
-{
-    return multiply(s, worker, slice, tile);
 }
 
 /* y = sx * sw * (sum((x + 128) * w) - 128 * sum(w)), in place. */
@@ -300,14 +294,14 @@ static const recipe f32_recipe = {
     .w = GEMMUX_DNNL_F32,
     .y = GEMMUX_DNNL_F32,
     .tiled = true,
-    .slices = SLICES(tiled_weights, copy_row, multiply_float),
+    .slices = SLICES(tiled_weights, copy_row, multiply),
 };
 static const recipe bf16_recipe = {
     .x = GEMMUX_DNNL_BF16,
     .w = GEMMUX_DNNL_BF16,
     .y = GEMMUX_DNNL_F32,
     .tiled = true,
-    .slices = SLICES(tiled_weights, copy_row, multiply_float),
+    .slices = SLICES(tiled_weights, copy_row, multiply),
 };
 static const recipe int8_recipe = {
     .x = GEMMUX_DNNL_U8,
@@ -321,13 +315,13 @@ static const recipe f32_plain_recipe = {
     .x = GEMMUX_DNNL_F32,
     .w = GEMMUX_DNNL_F32,
     .y = GEMMUX_DNNL_F32,
-    .slices = SLICES(plain_weights, copy_row, multiply_float),
+    .slices = SLICES(plain_weights, copy_row, multiply),
 };
 static const recipe bf16_plain_recipe = {
     .x = GEMMUX_DNNL_BF16,
     .w = GEMMUX_DNNL_BF16,
     .y = GEMMUX_DNNL_F32,
-    .slices = SLICES(plain_weights, copy_row, multiply_float),
+    .slices = SLICES(plain_weights, copy_row, multiply),
 };
 static const recipe dequant_recipe = {
     .x = GEMMUX_DNNL_BF16,

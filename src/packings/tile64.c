@@ -21,12 +21,14 @@ static bool accepts(gemmux_format format)
     }
 }
 
-int64_t gemmux_tile64_rows(int64_t rows)
+/* Rows of one matrix with their padding. */
+static int64_t padded_rows(int64_t rows)
 {
     return (rows + ROWS - 1) / ROWS * ROWS;
 }
 
-int64_t gemmux_tile64_dwords(gemmux_format format, int64_t cols)
+/* Dwords of one row with their padding. */
+static int64_t padded_dwords(gemmux_format format, int64_t cols)
 {
     int64_t each = 32 / gemmux_code_bits((gemmux_code)format.element);
     return (cols + DWORDS * each - 1) / (DWORDS * each) * DWORDS;
@@ -37,7 +39,7 @@ static int64_t codes_bytes(gemmux_format format, int64_t count, int64_t rows, in
 {
     int64_t padded, total;
     if (cols > INT64_MAX / 2 || rows > INT64_MAX / 2 ||
-        !gemmux_mul_size(gemmux_tile64_rows(rows), gemmux_tile64_dwords(format, cols), &padded) ||
+        !gemmux_mul_size(padded_rows(rows), padded_dwords(format, cols), &padded) ||
         !gemmux_mul_size(padded, 4, &padded) || !gemmux_mul_size(padded, count, &total))
         return -1;
     return total;
@@ -48,8 +50,8 @@ static int64_t bytes(gemmux_format format, int64_t count, int64_t rows, int64_t 
     int64_t codes = codes_bytes(format, count, rows, cols), side = 0, total;
     if (codes < 0)
         return -1;
-    if (format.id == GEMMUX_INT8 && (!gemmux_mul_size(gemmux_tile64_rows(rows), count, &side) ||
-                                     !gemmux_mul_size(side, 8, &side)))
+    if (format.id == GEMMUX_INT8 &&
+        (!gemmux_mul_size(padded_rows(rows), count, &side) || !gemmux_mul_size(side, 8, &side)))
         return -1;
     return gemmux_add_size(codes, side, &total) ? total : -1;
 }
@@ -57,23 +59,21 @@ static int64_t bytes(gemmux_format format, int64_t count, int64_t rows, int64_t 
 const void *gemmux_tile64_codes(const gemmux_packed *packed, int64_t matrix, int64_t row)
 {
     const gemmux_tensor *t = &packed->plain;
-    int64_t dwords = gemmux_tile64_dwords(t->format, t->cols);
-    return (const char *)packed->data + (matrix * gemmux_tile64_rows(t->rows) + row) * dwords * 4;
+    int64_t dwords = padded_dwords(t->format, t->cols);
+    return (const char *)packed->data + (matrix * padded_rows(t->rows) + row) * dwords * 4;
 }
 
 const int32_t *gemmux_tile64_sums(const gemmux_packed *packed, int64_t matrix)
 {
     const gemmux_tensor *t = &packed->plain;
     int64_t codes = codes_bytes(t->format, t->count, t->rows, t->cols);
-    return (const int32_t *)((const char *)packed->data + codes) +
-           matrix * gemmux_tile64_rows(t->rows);
+    return (const int32_t *)((const char *)packed->data + codes) + matrix * padded_rows(t->rows);
 }
 
 const float *gemmux_tile64_scales(const gemmux_packed *packed, int64_t matrix)
 {
     const gemmux_tensor *t = &packed->plain;
-    return (const float *)gemmux_tile64_sums(packed, t->count) +
-           matrix * gemmux_tile64_rows(t->rows);
+    return (const float *)gemmux_tile64_sums(packed, t->count) + matrix * padded_rows(t->rows);
 }
 
 static float scale_of(const gemmux_tensor *w, int64_t matrix, int64_t row)

@@ -18,10 +18,6 @@ enum { GEMMUX_TILE64_ROWS = 64, GEMMUX_TILE64_DWORDS = 16 };
 
 extern const gemmux_packing gemmux_packing_tile64;
 
-/* Rows of one matrix with their padding, and dwords of one row with theirs. */
-int64_t gemmux_tile64_rows(int64_t rows);
-int64_t gemmux_tile64_dwords(gemmux_format format, int64_t cols);
-
 /* Where the codes of rows [row, row + 64) begin; row is a multiple of 64. */
 const void *gemmux_tile64_codes(const gemmux_packed *packed, int64_t matrix, int64_t row);
 /* Of int8: the sums of codes and the scales of one matrix's rows. */
