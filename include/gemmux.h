@@ -337,7 +337,8 @@ typedef struct gemmux_record {
 
 typedef enum gemmux_record_kind {
     GEMMUX_RECORD_PROVED = 1,
-    GEMMUX_RECORD_QUARANTINED
+    GEMMUX_RECORD_QUARANTINED,
+    GEMMUX_RECORD_REFUSED /* its own prepare or its library did, for one plan: evidence says why */
 } gemmux_record_kind;
 
 struct gemmux_kernel;
@@ -694,6 +695,9 @@ GEMMUX_API gemmux_status gemmux_prepare(const gemmux_problem *problem,
                                         const gemmux_profile *profile, const gemmux_weights *w,
                                         gemmux_threads *threads, gemmux_plan **plan,
                                         gemmux_error *error);
+/* The machine as prepare found it: with a record for each kernel whose own prepare refused, so that
+ * gemmux_select for it gives a trace with the kernel's or its library's own words. */
+GEMMUX_API const gemmux_machine *gemmux_plan_machine(const gemmux_plan *plan);
 GEMMUX_API bool gemmux_plan_borrows(const gemmux_plan *plan);
 GEMMUX_API int gemmux_plan_ranges(const gemmux_plan *plan, const gemmux_range **ranges);
 GEMMUX_API int64_t gemmux_plan_bytes(const gemmux_plan *plan); /* owned: packed + workspace */

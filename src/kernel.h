@@ -64,6 +64,11 @@ typedef struct gemmux_group {
     const int32_t *y_rows; /* [row_count] rows of y; NULL: 0, 1, 2 ... */
 } gemmux_group;
 
+/* Bytes at the start of a CUDA plan's workspace that are zero between runs: counters of kernels
+ * that share a packing, and so a plan. Whoever fills the workspace with anything else starts
+ * behind. */
+enum { GEMMUX_WORKSPACE_COUNTERS = 64 * 1024 };
+
 /* Everything run gets. No allocation, no failure but a library's or a device's.
  *
  * CPU: run.c has gathered columns (k_order), sorted rows into groups and, with SCATTER, made y an
@@ -132,6 +137,10 @@ struct gemmux_kernel {
     /* Makes library handles for one plan; may be NULL. Runs once, may fail and allocate. */
     gemmux_status (*prepare)(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_packed *w, void **state, gemmux_error *error);
+    /* Gets the bias, [n] in f32 on the host, once after prepare where the problem of a dense
+     * product adds one: for kernels whose library reads it in another type. May refuse values that
+     * it would round. NULL: run reads call->bias. */
+    gemmux_status (*take_bias)(void *state, const float *bias, int64_t n, gemmux_error *error);
     void (*release)(void *state);
     /* NULL: not built here. */
     gemmux_status (*run)(const gemmux_call *call, gemmux_error *error);

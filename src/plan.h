@@ -14,6 +14,7 @@
 struct gemmux_plan {
     gemmux_problem problem;
     gemmux_machine machine; /* cores is the number of workers that scratch was sized for */
+    gemmux_record *records; /* machine's, where kernels refused: with their words; else NULL */
     gemmux_packed packed;
     float *bias;      /* [count, n], owned; or NULL */
     int32_t *k_order; /* [k], owned; or NULL */

@@ -117,6 +117,8 @@ static gemmux_status make_states(gemmux_plan *plan, const gemmux_kernel **broken
             continue;
         gemmux_status status =
             kernel->prepare(&problem, &plan->machine, packed, &plan->states[i], error);
+        if (!status && kernel->take_bias && plan->bias)
+            status = kernel->take_bias(plan->states[i], plan->bias, problem.n, error);
         if (status) {
             *broken = kernel;
             return status;
@@ -137,45 +139,67 @@ static void drop_states(gemmux_plan *plan)
     gemmux_packed_free(&plan->packed);
 }
 
-/* Selects, packs and prepares; while a kernel's own prepare fails, denies it and tries again. */
+/* Adds what a kernel's own prepare said to the machine's records, which stay sorted by name. */
+static gemmux_status note_refusal(gemmux_plan *plan, const gemmux_kernel *kernel,
+                                  const gemmux_error *why, gemmux_error *error)
+{
+    size_t count = (size_t)plan->machine.record_count, at = 0;
+    gemmux_record *records = malloc((count + 1) * sizeof *records);
+    if (!records)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "prepare: out of memory");
+    const gemmux_record *old = plan->machine.records;
+    while (at < count && strcmp(old[at].kernel, kernel->name) < 0)
+        at++;
+    for (size_t i = 0; i < count; i++)
+        records[i + (i >= at)] = old[i];
+    records[at] = (gemmux_record){.kind = GEMMUX_RECORD_REFUSED};
+    snprintf(records[at].kernel, sizeof records[at].kernel, "%s", kernel->name);
+    snprintf(records[at].evidence, sizeof records[at].evidence, "%.*s",
+             (int)sizeof records[at].evidence - 1, why->text);
+    free(plan->records);
+    plan->records = records;
+    plan->machine.records = records;
+    plan->machine.record_count = (int32_t)count + 1;
+    return GEMMUX_OK;
+}
+
+/* Selects, packs and prepares; while a kernel's own prepare fails, notes why and tries again. */
 static gemmux_status settle(gemmux_plan *plan, const gemmux_policy *policy,
                             const gemmux_profile *profile, const gemmux_weights *w,
                             gemmux_error *error)
 {
-    char deny[1024];
-    gemmux_policy wishes = policy ? *policy : (gemmux_policy){0};
-    snprintf(deny, sizeof deny, "%s", wishes.deny ? wishes.deny : "");
-    if (wishes.deny && strlen(wishes.deny) >= sizeof deny - 64)
-        return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT, "prepare: the deny list is too long");
-    wishes.deny = deny;
+    gemmux_error first = {GEMMUX_OK, ""}; /* of the kernel that was chosen first */
     for (;;) {
         const gemmux_kernel *broken = NULL;
-        gemmux_error first = {GEMMUX_OK, ""};
-        gemmux_status status =
-            gemmux_select_ranges(&plan->problem, &plan->machine, &wishes, profile, plan->ranges,
-                                 &plan->range_count, error);
-        if (status)
-            return status;
-        status = gemmux_pack(plan->ranges[0].decision.kernel->packing, &w->tensor, plan->threads,
-                             &plan->packed, error);
+        gemmux_error why = {GEMMUX_OK, ""};
+        gemmux_status status = gemmux_select_ranges(&plan->problem, &plan->machine, policy, profile,
+                                                    plan->ranges, &plan->range_count, error);
+        if (status == GEMMUX_ERROR_NO_KERNEL && first.status)
+            return gemmux_fail(error, status, "no kernel is left: %s", first.text);
+        if (!status)
+            status = gemmux_pack(plan->ranges[0].decision.kernel->packing, &w->tensor,
+                                 plan->threads, &plan->packed, error);
         if (status)
             return status;
         plan->packed.plain.k_order = plan->k_order;
-        status = make_resident(plan, &first);
+        status = make_resident(plan, &why);
         if (status)
             broken = plan->ranges[0].decision.kernel;
         else
-            status = make_states(plan, &broken, &first);
+            status = make_states(plan, &broken, &why);
         if (!status)
             return GEMMUX_OK;
         drop_states(plan);
-        size_t used = strlen(deny);
-        if (status == GEMMUX_ERROR_MEMORY || used + strlen(broken->name) + 2 > sizeof deny) {
+        if (status == GEMMUX_ERROR_MEMORY) {
             if (error)
-                *error = first;
+                *error = why;
             return status;
         }
-        snprintf(deny + used, sizeof deny - used, "%s%s", used ? "," : "", broken->name);
+        if (!first.status)
+            first = why;
+        status = note_refusal(plan, broken, &why, error);
+        if (status)
+            return status;
     }
 }
 
@@ -239,6 +263,11 @@ gemmux_status gemmux_prepare(const gemmux_problem *problem, const gemmux_machine
     return GEMMUX_OK;
 }
 
+const gemmux_machine *gemmux_plan_machine(const gemmux_plan *plan)
+{
+    return &plan->machine;
+}
+
 bool gemmux_plan_borrows(const gemmux_plan *plan)
 {
     return plan->packed.data == NULL && plan->packed.plain.codes != NULL;
@@ -266,5 +295,6 @@ void gemmux_plan_free(gemmux_plan *plan)
     free(plan->workspace);
     free(plan->bias);
     free(plan->k_order);
+    free(plan->records);
     free(plan);
 }

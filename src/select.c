@@ -393,6 +393,12 @@ static bool check_library(const select_context *s, candidate *c)
                 return false;
         }
     }
+    const gemmux_record *records;
+    int count = records_of(s->machine, k->name, &records);
+    for (int i = 0; i < count; i++)
+        if (records[i].kind == GEMMUX_RECORD_REFUSED &&
+            fail(c, GEMMUX_CHECK_REFUSED, 0, 0, records[i].evidence))
+            return false;
     if (!k->run && !s->machine->described && fail(c, GEMMUX_CHECK_NOT_BUILT, 0, 0, NULL))
         return false;
     return true;

@@ -59,6 +59,7 @@
       "needs {need} or newer; this machine has {have}")                                            \
     X(LIBRARY_CODE, LIBRARY, "library-no-code", LIBRARY,                                           \
       "needs code in {need} for this device; the library that was found carries none")             \
+    X(REFUSED, LIBRARY, "refused", NONE, "refuses this product when it is prepared: {note}")       \
     X(NOT_BUILT, LIBRARY, "not-built", NONE,                                                       \
       "was not built into this library: its compiler or target was absent")                        \
     X(DENIED, FLAGS, "denied", NONE, "is denied by the caller")                                    \

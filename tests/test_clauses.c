@@ -437,6 +437,8 @@ static void break_flags(const scene *good)
     char text[600];
     gemmux_reason_text(&trace.reasons[0], s.kernel, &s.problem, &s.machine, text, sizeof text);
     assert_non_null(strstr(text, "y[3,5] is 0"));
+    record.kind = GEMMUX_RECORD_REFUSED;
+    expect_broken(&s, GEMMUX_CHECK_REFUSED, GEMMUX_CHECK_REFUSED);
     record.kind = GEMMUX_RECORD_PROVED;
     s.policy.proved_only = true;
     expect_accepted(&s);

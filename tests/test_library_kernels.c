@@ -419,6 +419,28 @@ static void a_library_that_breaks_costs_a_rung(void **state)
     gemmux_plan_ranges(plan, &ranges);
     assert_int_equal(gemmux_kernel_library(ranges[0].decision.kernel), GEMMUX_LIB_NONE);
     gemmux_plan_free(plan);
+
+    /* What was refused, and in whose words, is in the trace for the plan's machine. */
+    gemmux_policy policy = {.only = "openblas*,onednn*,ref_any"};
+    gemmux_decision decision;
+    int refused = 0;
+    assert_int_equal(gemmux_prepare(&p, &machine, &policy, NULL, &w, NULL, &plan, &error),
+                     GEMMUX_OK);
+    assert_int_equal(
+        gemmux_select(&p, gemmux_plan_machine(plan), &policy, &decision, &trace, &error),
+        GEMMUX_OK);
+    assert_string_equal(decision.kernel->name, "ref_any");
+    for (int i = 0; i < trace.reason_count; i++)
+        if (!strcmp(gemmux_reason_code(&trace.reasons[i]), "refused")) {
+            refused++;
+            assert_non_null(strstr(trace.reasons[i].note, "/nonexistent/lib.so"));
+        }
+    assert_true(refused >= 2);
+    gemmux_plan_free(plan);
+    policy.only = "openblas*,onednn*";
+    assert_int_equal(gemmux_prepare(&p, &machine, &policy, NULL, &w, NULL, &plan, &error),
+                     GEMMUX_ERROR_NO_KERNEL);
+    assert_non_null(strstr(error.text, "/nonexistent/lib.so"));
     gemmux_weights_free(&w);
 }
 
