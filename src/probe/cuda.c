@@ -118,5 +118,11 @@ gemmux_status gemmux_machine_probe_cuda(int index, gemmux_machine *machine, gemm
     machine->launch_us = 1.1; /* measured inside a CUDA graph on an H200 */
     machine->library[GEMMUX_LIB_CUDA] = (gemmux_library){.present = true, .version = cuda.version};
     memcpy(machine->library[GEMMUX_LIB_CUDA].path, cuda.path, sizeof cuda.path);
+    gemmux_library *lt = &machine->library[GEMMUX_LIB_CUBLASLT];
+    gemmux_probe_library(GEMMUX_LIB_CUBLASLT, lt);
+    if (!lt->present && !*lt->note)
+        snprintf(lt->note, sizeof lt->note,
+                 "no libcublasLt.so.13 or .12 in LD_LIBRARY_PATH, for the loader, in the active "
+                 "Python environment, in /usr/local/cuda*/lib64 or targets/*/lib");
     return GEMMUX_OK;
 }

@@ -99,5 +99,6 @@ bool gemmux_places_usual(gemmux_place_visit *visit, void *context)
     for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++)
         if (visit(context, usual[i]))
             return true;
-    return gemmux_places_match("/usr/local", "cuda-*/lib64", visit, context);
+    return gemmux_places_match("/usr/local", "cuda-*/lib64", visit, context) ||
+           gemmux_places_match("/usr/local", "cuda*/targets/*/lib", visit, context);
 }
