@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <string>
 #include <sys/mman.h>
@@ -44,6 +45,7 @@ struct launch {
     unsigned grid[3], threads;
     size_t dynamic_bytes;
     std::vector<std::vector<uint8_t>> parameters;
+    std::function<void()> work; // of a library, instead of a kernel
 };
 
 struct graph {
@@ -108,6 +110,11 @@ const allocation *holding(uint64_t at, size_t bytes)
 
 void replay(launch &l)
 {
+    if (l.work) {
+        device_side open;
+        l.work();
+        return;
+    }
     std::vector<void *> pointers;
     for (auto &parameter : l.parameters)
         pointers.push_back(parameter.data());
@@ -117,6 +124,18 @@ void replay(launch &l)
 }
 
 } // namespace
+
+// For the stand-ins of other libraries: work in the order of a stream.
+void emulated_enqueue(void *on, std::function<void()> work);
+void emulated_enqueue(void *on, std::function<void()> work)
+{
+    stream *s = static_cast<stream *>(on);
+    launch l = {nullptr, {1, 1, 1}, 1, 0, {}, std::move(work)};
+    if (s && s->capturing)
+        s->capturing->launches.push_back(std::move(l));
+    else
+        replay(l);
+}
 
 extern "C" {
 
@@ -360,7 +379,7 @@ int cuLaunchKernel(const function *f, unsigned x, unsigned y, unsigned z, unsign
     if (!x || !y || !z || x > 0x7fffffffu || y > 65535 || z > 65535 || !threads || threads > 1024 ||
         threads_y != 1 || threads_z != 1 || int(dynamic_bytes) > f->dynamic_limit)
         return INVALID_VALUE;
-    launch l = {f, {x, y, z}, threads, dynamic_bytes, {}};
+    launch l = {f, {x, y, z}, threads, dynamic_bytes, {}, {}};
     for (int i = 0; f->kernel->parameter_bytes[i]; i++) {
         const uint8_t *from = static_cast<const uint8_t *>(parameters[i]);
         l.parameters.emplace_back(from, from + f->kernel->parameter_bytes[i]);

@@ -11,6 +11,7 @@
  */
 #include "gpu_device.h"
 
+#include "driver/blaslt.h"
 #include "format.h"
 #include "kernel.h"
 
@@ -338,6 +339,15 @@ static bool wanted(const char *kernel, const gemmux_problem *p, const char *extr
 /* Spoils a few stored numbers in ways that real checkpoints can. */
 typedef void (*spoiler)(gemmux_weights *w);
 
+/* cuBLASLt adds biases of 16 bits, and refuses others (gemmux_lt_upload_bias). */
+static float *draw_bias(const char *kernel, int64_t count, int64_t n)
+{
+    float *bias = draw_matrix(count, n, 3);
+    for (int64_t i = 0; i < count * n && !strncmp(kernel, "cublaslt", 8); i++)
+        bias[i] = (float)(int)(bias[i] * 16) / 16;
+    return bias;
+}
+
 static void check_case(const char *kernel, const gemmux_problem *problem, const int64_t *ms,
                        int m_count, const char *extra, spoiler spoil)
 {
@@ -353,7 +363,7 @@ static void check_case(const char *kernel, const gemmux_problem *problem, const 
     int64_t count = p.op == GEMMUX_MOE ? p.experts : 1;
     if (quantise(count, p.n, p.k, p.w, 6, &w)) {
         if (p.epilogue & GEMMUX_EPILOGUE_BIAS)
-            w.bias = bias = draw_matrix(count, p.n, 3);
+            w.bias = bias = draw_bias(kernel, count, p.n);
         if (spoil)
             spoil(&w);
         gemmux_policy policy = {.only = kernel};
@@ -540,6 +550,154 @@ static void test_upcast_moe(void)
     check_moe(kernel, "bf16", "mxfp4", 64, 64, 1, 1, 0, all_tokens, COUNT(all_tokens));
 }
 
+/* ---- cublaslt ---- */
+
+/* One form of one kernel: sizes that fit well, a bias whose values bf16 holds, many columns. */
+typedef struct lt_form {
+    const char *kernel, *x, *w, *y;
+} lt_form;
+
+static void check_lt(const lt_form *f, uint32_t liberties)
+{
+    check_dense(f->kernel, f->x, f->w, f->y, 272, 640, 0, liberties, all_m, COUNT(all_m));
+    check_dense(f->kernel, f->x, f->w, f->y, 144, 4096, GEMMUX_EPILOGUE_BIAS, liberties, few_m,
+                COUNT(few_m));
+}
+
+static void test_cublaslt(void)
+{
+    static const lt_form plain[] = {
+        {"cublaslt_f32", "f32", "f32", "f32"},   {"cublaslt_f16", "bf16", "bf16", "bf16"},
+        {"cublaslt_f16", "bf16", "bf16", "f32"}, {"cublaslt_f16", "f16", "f16", "f16"},
+        {"cublaslt_f16", "f16", "f16", "f32"},
+    };
+    static const lt_form fp8[] = {
+        {"cublaslt_fp8", "e4m3", "e4m3", "bf16"},
+        {"cublaslt_fp8", "e4m3", "e5m2", "f32"},
+        {"cublaslt_fp8", "e5m2", "e4m3", "f16"},
+        {"cublaslt_fp8_row", "e4m3:row", "e4m3:row", "bf16"},
+        {"cublaslt_fp8_row", "e4m3:row", "e4m3:row", "f32"},
+        {"cublaslt_fp8_block", "e4m3:g128", "e4m3:block128", "bf16"},
+        {"cublaslt_fp8_block", "e4m3:g128", "e4m3:g128", "f32"},
+        {"cublaslt_fp8_padded", "e4m3", "e4m3", "bf16"},
+    };
+    for (int i = 0; i < COUNT(plain); i++)
+        check_lt(&plain[i], 0);
+    for (int i = 0; i < COUNT(fp8); i++)
+        if (machine.cc == 90 || i < 3 || i == COUNT(fp8) - 1)
+            check_lt(&fp8[i], GEMMUX_LIBERTY_NARROW_SUMS);
+    check_dense("cublaslt_f32", "f32", "f32", "f32", 272, 640, 0, GEMMUX_LIBERTY_TF32, all_m,
+                COUNT(all_m));
+}
+
+/* What it refuses it explains, to us and to nobody else. */
+static void test_cublaslt_words(void)
+{
+    static const char *const words = "Unsupported M dimension for FP8 matrix multiplication";
+    gemmux_lt lt;
+    gemmux_lt_matmul matmul = {0};
+    gemmux_error error = {GEMMUX_OK, ""};
+    const gemmux_lt_shape shape = {.x = GEMMUX_LT_E4M3,
+                                   .w = GEMMUX_LT_E4M3,
+                                   .y = GEMMUX_LT_BF16,
+                                   .compute = GEMMUX_LT_COMPUTE_F32,
+                                   .n = 7,
+                                   .k = 64,
+                                   .w_stride = 64,
+                                   .scaled = true};
+    snprintf(now.name, sizeof now.name, "cublaslt says why it refuses N = 7 in fp8");
+    if (machine.cc < 89 || (filter && !strstr(now.name, filter)))
+        return;
+    begin_case();
+    if (gemmux_lt_open(&lt, machine.library[GEMMUX_LIB_CUBLASLT].path, &error) ||
+        gemmux_lt_matmul_create(&lt, &shape, &matmul, &error))
+        complain("%s", error.text);
+    else if (!gemmux_lt_choose(&lt, &matmul, 16, 64, 7, &error))
+        complain("it has an algorithm for N = 7");
+    else if (!strstr(error.text, words))
+        complain("not in its own words: %s", error.text);
+    if (lt.handle) {
+        gemmux_lt_matmul_free(&lt, &matmul);
+        gemmux_lt_close(&lt);
+    }
+    end_case();
+}
+
+/* Sizes that the library refuses, scales of ours, and scales in its tiles. */
+static void test_cublaslt_staged(void)
+{
+    static const char *const int8[][3] = {{"int8", "int8", "bf16"},
+                                          {"int8:tensor", "int8", "f32"},
+                                          {"int8", "int8:tensor", "f16"},
+                                          {"int8:tensor", "int8:tensor", "f32"}};
+    for (int i = 0; i < COUNT(int8); i++) {
+        lt_form f = {"cublaslt_int8", int8[i][0], int8[i][1], int8[i][2]};
+        check_lt(&f, 0);
+        check_dense(f.kernel, f.x, f.w, f.y, 36, 100, 1, 0, few_m, COUNT(few_m));
+    }
+    static const char *const padded[][3] = {{"f32", "f32", "f32"},    {"bf16", "bf16", "bf16"},
+                                            {"f16", "f16", "f32"},    {"int8", "int8", "bf16"},
+                                            {"e4m3", "e4m3", "bf16"}, {"e5m2", "e4m3", "f32"}};
+    static const int64_t shapes[][2] = {{7, 4096}, {33, 77}, {250, 72}, {1, 1}, {64, 1000}};
+    for (int i = 0; i < COUNT(padded); i++)
+        for (int s = 0; s < COUNT(shapes); s++) {
+            bool fp8 = padded[i][0][0] == 'e';
+            check_dense(fp8 ? "cublaslt_fp8_padded" : "cublaslt_padded", padded[i][0], padded[i][1],
+                        padded[i][2], shapes[s][0], shapes[s][1], s % 2,
+                        fp8 ? GEMMUX_LIBERTY_NARROW_SUMS : 0, few_m, COUNT(few_m));
+        }
+    static const int64_t many[] = {1500}; /* rows that are staged in three parts */
+    if (!strstr(machine.name, "emulates"))
+        check_dense("cublaslt_int8", "int8", "int8", "bf16", 16384, 64, 0, 0, many, 1);
+    if (machine.cc == 90) {
+        check_dense("cublaslt_fp8_block", "e4m3:g128", "e4m3:block128", "bf16", 200, 328, 0,
+                    GEMMUX_LIBERTY_NARROW_SUMS, all_m, COUNT(all_m));
+        check_dense("cublaslt_fp8_block", "e4m3:g128", "e4m3:g128", "f16", 77, 576, 1,
+                    GEMMUX_LIBERTY_NARROW_SUMS, few_m, COUNT(few_m));
+    }
+    if (machine.cc < 100)
+        return;
+    static const char *const tiled[][4] = {{"cublaslt_mxfp8", "mxfp8", "mxfp8", "bf16"},
+                                           {"cublaslt_mxfp8", "mxfp8:e5m2", "mxfp8", "f32"},
+                                           {"cublaslt_nvfp4", "nvfp4", "nvfp4", "bf16"}};
+    for (int i = 0; i < COUNT(tiled); i++) {
+        lt_form f = {tiled[i][0], tiled[i][1], tiled[i][2], tiled[i][3]};
+        check_lt(&f, GEMMUX_LIBERTY_NARROW_SUMS);
+        check_dense(f.kernel, f.x, f.w, f.y, 77, 200, 1, GEMMUX_LIBERTY_NARROW_SUMS, few_m,
+                    COUNT(few_m));
+    }
+}
+
+static void test_cublaslt_dequant(void)
+{
+    const char *kernel = "cublaslt_dequant";
+    for (int half = 0; half < 2; half++) {
+        const char *x = half ? "f16" : "bf16";
+        for (int i = 0; i < COUNT(upcast_formats); i++) {
+            const char *w = upcast_formats[i];
+            bool micro = !strncmp(w, "mx", 2) || !strcmp(w, "nvfp4");
+            uint32_t liberties = micro ? 0 : GEMMUX_LIBERTY_ROUNDED_W;
+            if (half && (!strncmp(w, "mx", 2) || !strncmp(w, "e5m2", 4)))
+                continue; /* f16 does not hold them */
+            if (!strcmp(w, "int8:tensor") || !strcmp(w, "e4m3"))
+                liberties = 0;
+            check_dense(kernel, x, w, "f32", 272, 640, 0, liberties, few_m, COUNT(few_m));
+            check_dense(kernel, x, w, x, 152, 328, GEMMUX_EPILOGUE_BIAS, liberties, few_m,
+                        COUNT(few_m));
+        }
+    }
+    static const int64_t some[] = {8}; /* with so much of w that it is decoded in two parts */
+    if (!strstr(machine.name, "emulates"))
+        check_dense(kernel, "bf16", "mxfp4", "bf16", 5192, 16384, 1, 0, some, 1);
+    gemmux_problem p =
+        gemmux_problem_linear(1, 64, 320, parse("bf16"), parse("e4m3"), parse("f32"));
+    check_case(kernel, &p, few_m, COUNT(few_m), "with NaN", spoil_nan);
+    p.w = parse("mxfp8");
+    check_case(kernel, &p, few_m, COUNT(few_m), "with NaN", spoil_nan);
+    p.w = parse("mxfp4");
+    check_case(kernel, &p, few_m, COUNT(few_m), "with wide scales", spoil_scales);
+}
+
 int main(int argc, char **argv)
 {
     gemmux_error error;
@@ -563,15 +721,26 @@ int main(int argc, char **argv)
         return 1;
     }
     /* Keeps the device code loaded between plans. */
-    gemmux_cu_module kept[2];
+    gemmux_cu_module kept[4];
     gemmux_cuda_module_take(&device.device, "cuda_ref_any", &kept[0], NULL);
     gemmux_cuda_module_take(&device.device, "cuda_sm80_upcast", &kept[1], NULL);
+    gemmux_cuda_module_take(&device.device, "cuda_sm80_stage", &kept[2], NULL);
+    gemmux_cuda_module_take(&device.device, "cuda_sm80_dequant", &kept[3], NULL);
     double start = seconds();
     fprintf(xml, "<?xml version=\"1.0\"?>\n<testsuite name=\"gpu_kernels\">\n");
     test_upcast_dense();
     test_upcast_odd();
     test_upcast_moe();
     test_reference();
+    if (machine.library[GEMMUX_LIB_CUBLASLT].present) {
+        test_cublaslt();
+        test_cublaslt_words();
+        test_cublaslt_staged();
+        test_cublaslt_dequant();
+    } else {
+        printf("cublaslt: not tested, the library is not here: %s\n",
+               machine.library[GEMMUX_LIB_CUBLASLT].note);
+    }
     fprintf(xml, "</testsuite>\n");
     fclose(xml);
     printf("gpu_kernels on %s: %d cases, %d failed; %d products in %.1f s\n", machine.name, cases,

@@ -9,6 +9,7 @@
 #     test       every kernel x format x M                                  (minutes)
 #     sanitize   compute-sanitizer memcheck and racecheck on samples        (minutes)
 #     bench      our kernels in CUDA graphs beside a plain read             (2 minutes)
+#     library    kernels that multiply through cuBLASLt, and its own call   (1 minute)
 #     peers      cuBLAS through PyTorch, torch._grouped_mm, triton_kernels  (1 minute)
 #
 # OUT gets facts.txt (device, driver, date, commit), JUnit XML, bench.json, peers.json and logs. Exits
@@ -18,7 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 out=${1:?usage: run.sh OUT [STEP...]}
 shift
-steps=${*:-build quick test sanitize bench peers}
+steps=${*:-build quick test sanitize bench library peers}
 mkdir -p "$out" && out=$(cd "$out" && pwd)
 build=${GEMMUX_GPU_BUILD:-$root/build-gpu}
 failed=""
@@ -66,7 +67,8 @@ sanitize() {
     local tool filter bad=0
     for tool in memcheck racecheck; do
         for filter in "bf16 x mxfp4 -> f32 epilogue 0" "f16 x int4:g32:min -> f32" \
-            "bf16 x mxfp4 -> bf16 epilogue 15 top 2"; do
+            "bf16 x mxfp4 -> bf16 epilogue 15 top 2" "padded linear 129x33x77" "fp8_block linear 257x200" \
+            "int8 linear 129x36"; do
             compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/gpu_kernels" --quick \
                 "$out/$tool.xml" "$filter" >>"$out/$tool.log" 2>&1 || bad=1
         done
@@ -82,6 +84,7 @@ for s in $steps; do
     test) step test "$build/gpu_kernels" "$out/gpu_kernels.xml" ;;
     sanitize) step sanitize sanitize ;;
     bench) step bench "$build/gpu_bench" "$out/bench.json" ;;
+    library) step library "$build/gpu_library" "$out/library.json" ;;
     peers) step peers python3 "$root/bench/peers/gpu_peers.py" "$out/peers.json" ;;
     *)
         echo "run.sh: no step \"$s\"" >&2
