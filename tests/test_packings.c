@@ -7,7 +7,10 @@
 #include "testing.h"
 
 #include "kernel.h"
+#include "packings/cublaslt_rows.h"
 #include "packings/panel16.h"
+
+extern const gemmux_packing gemmux_packing_cublaslt_rows;
 
 static const char *const formats[] = {
     "f32",       "f16",           "bf16",         "e4m3",          "e4m3:row",
@@ -232,11 +235,46 @@ static void test_refusals(void **state)
     gemmux_weights_free(&w);
 }
 
+/* cuBLASLt's own orders of scales: tiles of 128 rows x 4 groups, and rows of blocks padded to 4. */
+static void scales_stand_where_cublaslt_reads_them(void **state)
+{
+    (void)state;
+    assert_int_equal(gemmux_lt_tile_at(0, 1, 10), 1);
+    assert_int_equal(gemmux_lt_tile_at(1, 0, 10), 16);
+    assert_int_equal(gemmux_lt_tile_at(32, 0, 10), 4);
+    assert_int_equal(gemmux_lt_tile_at(127, 3, 10), 31 * 16 + 3 * 4 + 3);
+    assert_int_equal(gemmux_lt_tile_at(0, 4, 10), 512);
+    assert_int_equal(gemmux_lt_tile_at(128, 0, 10), 3 * 512);
+    assert_int_equal(gemmux_lt_tile_bytes(129, 10), 2 * 3 * 512);
+
+    gemmux_weights w;
+    gemmux_packed packed;
+    gemmux_error error;
+    gemmux_lt_rows at;
+    uint64_t seed = 5;
+    testing_weights(&seed, testing_format("e4m3:block128"), 1, 200, 600, &w);
+    assert_int_equal(gemmux_pack(&gemmux_packing_cublaslt_rows, &w.tensor, NULL, &packed, &error),
+                     GEMMUX_OK);
+    assert_true(gemmux_lt_rows_of(w.tensor.format, 200, 600, &at));
+    assert_int_equal(at.rows, 208);
+    assert_int_equal(at.row_bytes, 608);
+    const float *scales = (const float *)(const void *)((const char *)packed.data + at.scales_at);
+    const float *stored = w.tensor.scales;
+    for (int row = 0; row < 2; row++)
+        for (int group = 0; group < 8; group++)
+            assert_true(scales[row * 8 + group] == (group < 5 ? stored[row * 5 + group] : 0.0f));
+    gemmux_packed_free(&packed);
+    gemmux_weights_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_every_code),
-        cmocka_unit_test(test_panel16_layout), cmocka_unit_test(test_flags),
+        cmocka_unit_test(scales_stand_where_cublaslt_reads_them),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_every_code),
+        cmocka_unit_test(test_panel16_layout),
+        cmocka_unit_test(test_flags),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,7 +154,8 @@ static void pack(const gemmux_tensor *w, gemmux_packed *packed, int64_t matrix, 
     bool half_byte = gemmux_code_bits((gemmux_code)f.element) == 4 && w->cols % 2;
     for (int64_t n = row_first; n < row_last; n++) {
         byte *codes = base + n * at.row_bytes;
-        memcpy(codes, (const byte *)w->codes + (matrix * w->rows + n) * stride, (size_t)dense);
+        if (dense)
+            memcpy(codes, (const byte *)w->codes + (matrix * w->rows + n) * stride, (size_t)dense);
         if (half_byte)
             codes[dense - 1] &= 15; /* what stands beyond K may be anything */
         int64_t first, count = gemmux_row_scales(w, matrix, n, &first);
@@ -175,7 +176,7 @@ static void unpack_row(const gemmux_packed *packed, int64_t matrix, int64_t n, v
     if (!gemmux_lt_rows_of(t->format, t->rows, t->cols, &at))
         return;
     const byte *base = (const byte *)packed->data + matrix * at.matrix_bytes;
-    if (codes)
+    if (codes && t->cols)
         memcpy(codes, base + n * at.row_bytes, (size_t)gemmux_row_bytes(t->format, t->cols));
     for (int64_t group = 0; scales && group < count; group++)
         memcpy((byte *)scales + group * at.scale_bytes,
