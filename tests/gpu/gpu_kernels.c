@@ -560,7 +560,7 @@ typedef struct lt_form {
 static void check_lt(const lt_form *f, uint32_t liberties)
 {
     check_dense(f->kernel, f->x, f->w, f->y, 272, 640, 0, liberties, all_m, COUNT(all_m));
-    check_dense(f->kernel, f->x, f->w, f->y, 144, 4096, GEMMUX_EPILOGUE_BIAS, liberties, few_m,
+    check_dense(f->kernel, f->x, f->w, f->y, 144, 1040, GEMMUX_EPILOGUE_BIAS, liberties, few_m,
                 COUNT(few_m));
 }
 
