@@ -63,8 +63,9 @@ static int list(cli_contest *c, int index, bool *sound)
         return cli_fail_error(&error);
     for (int i = 0; *sound && i < trace.verdict_count; i++) {
         const gemmux_verdict *v = &trace.verdicts[i];
-        if (v->kind == GEMMUX_REJECTED)
-            continue;
+        if (v->kind == GEMMUX_REJECTED ||
+            gemmux_kernel_device(v->kernel) != c->session->machine.kind)
+            continue; /* operands on a device are out of the host's reach */
         int code = cli_prove(c->session, v->kernel, sound);
         if (code || !*sound)
             return code;
@@ -122,8 +123,7 @@ static int verify(cli_contest *c, cli_rival *r, int index, const cli_rules *rule
     cli_heat *heat = &r->heats[index];
     gemmux_args args = cli_operands_first(&c->operands, c->ms[index]);
     gemmux_error error;
-    memset(c->operands.y, 0xff, (size_t)c->operands.y_bytes);
-    if (gemmux_run(r->plan, &args, &error)) {
+    if (cli_operands_run(&c->operands, r->plan, c->ms[index], &error)) {
         withdraw(r, error.text);
         return CLI_DONE;
     }
@@ -145,7 +145,7 @@ int cli_contest_open(cli_session *session, const gemmux_problem *problem, const 
     if (!code)
         code = make_weights(c);
     if (!code)
-        code = cli_operands_make(&c->problem, &c->operands);
+        code = cli_operands_make(session, &c->problem, &c->operands);
     for (int i = 0; !code && i < c->count; i++) {
         bool verified = false;
         prepare(c, &c->rivals[i]);
@@ -197,7 +197,7 @@ static bool sits_out(const cli_contest *c, const cli_rival *r, int index, double
 /* A B C, A B C ...: what disturbs the machine disturbs all alike. */
 int cli_contest_race(cli_contest *c, int index, const cli_rules *rules)
 {
-    gemmux_args args = cli_operands_first(&c->operands, c->ms[index]);
+    gemmux_args args = cli_operands_there(&c->operands, c->ms[index]);
     double best_us = INFINITY;
     gemmux_error error;
     for (int round = 0; round < rules->rounds; round++)

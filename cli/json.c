@@ -92,7 +92,8 @@ json_t *cli_json_decision(const gemmux_decision *d, const gemmux_machine *machin
                      "packing", d->packing, "predicted_us", cli_json_number(d->predicted_us),
                      "measured", d->measured, "bound", gemmux_bound_name((gemmux_bound)d->bound),
                      "weight_bytes", (json_int_t)d->weight_bytes, "workspace_bytes",
-                     (json_int_t)d->workspace_bytes, "unproven", gemmux_kernel_unproven(d->kernel));
+                     (json_int_t)d->workspace_bytes, "unproven",
+                     gemmux_kernel_unproven(machine, d->kernel));
 }
 
 static json_t *json_reasons(const gemmux_trace *trace, const gemmux_verdict *v,

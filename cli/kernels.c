@@ -18,7 +18,7 @@ static json_t *as_json(const gemmux_kernel *kernel)
                      gemmux_library_name(gemmux_kernel_library(kernel)), "packing",
                      gemmux_kernel_packing(kernel), "built", gemmux_kernel_built(kernel), "needs",
                      gemmux_kernel_needs(kernel, needs, sizeof needs), "unproven",
-                     gemmux_kernel_unproven(kernel));
+                     gemmux_kernel_unproven(NULL, kernel));
 }
 
 static int run(cli_options *options)
@@ -42,7 +42,7 @@ static int run(cli_options *options)
         cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_packing(kernel));
         cli_cell(table, built ? CLI_PLAIN : CLI_WARN, "%s", built ? "yes" : "no");
         cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_needs(kernel, needs, sizeof needs));
-        const char *unproven = gemmux_kernel_unproven(kernel);
+        const char *unproven = gemmux_kernel_unproven(NULL, kernel);
         cli_remark(table, "%s%s%s", gemmux_kernel_summary(kernel), unproven ? "; unproven: " : "",
                    unproven ? unproven : "");
     }

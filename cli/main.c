@@ -62,6 +62,9 @@ static int dispatch(int argc, char **argv)
 int main(int argc, char **argv)
 {
     bool json = false;
+    int proving = gemmux_prove_main(argc, argv);
+    if (proving >= 0)
+        return proving;
     for (int i = 1; i < argc; i++)
         json |= !strcmp(argv[i], "--json");
     cli_output_open(json);

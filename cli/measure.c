@@ -2,7 +2,7 @@
  *
  * One product: operands, its limit on this machine, verification, and how long it takes.
  */
-#include "session.h"
+#include "session_device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -57,11 +57,11 @@ static int make_routing(cli_operands *o)
     return CLI_DONE;
 }
 
-int cli_operands_make(const gemmux_problem *problem, cli_operands *o)
+int cli_operands_make(cli_session *session, const gemmux_problem *problem, cli_operands *o)
 {
     gemmux_error error = {GEMMUX_ERROR_MEMORY, "no memory for the operands of a product"};
     uint64_t seed = 1;
-    *o = (cli_operands){.problem = *problem};
+    *o = (cli_operands){.problem = *problem, .device = session->device};
     int64_t rows = x_rows(problem, problem->m);
     float *values = malloc((size_t)(rows * problem->k + 1) * sizeof *values);
     o->y_columns = problem->epilogue & GEMMUX_EPILOGUE_SWIGLU ? problem->n / 2 : problem->n;
@@ -79,7 +79,8 @@ int cli_operands_make(const gemmux_problem *problem, cli_operands *o)
         return cli_fail_error(&error);
     o->args.x = o->x.tensor;
     o->args.y = o->y;
-    return CLI_DONE;
+    o->there = o->args;
+    return o->device ? cli_device_operands(o) : CLI_DONE;
 }
 
 gemmux_args cli_operands_first(const cli_operands *o, int64_t m)
@@ -89,8 +90,31 @@ gemmux_args cli_operands_first(const cli_operands *o, int64_t m)
     return args;
 }
 
+gemmux_args cli_operands_there(const cli_operands *o, int64_t m)
+{
+    gemmux_args args = o->there;
+    args.x.rows = x_rows(&o->problem, m);
+    return args;
+}
+
+gemmux_status cli_operands_run(const cli_operands *o, const gemmux_plan *plan, int64_t m,
+                               gemmux_error *error)
+{
+    gemmux_args args = cli_operands_there(o, m);
+    gemmux_status status = GEMMUX_OK;
+    memset(o->y, 0xff, (size_t)o->y_bytes); /* NaN: what is not written is found */
+    if (o->device)
+        status = gemmux_device_write(o->device, args.y, o->y, o->y_bytes, error);
+    if (!status)
+        status = gemmux_run(plan, &args, error);
+    if (!status && o->device)
+        status = gemmux_device_read(o->device, o->y, args.y, o->y_bytes, error);
+    return status;
+}
+
 void cli_operands_free(cli_operands *o)
 {
+    cli_device_operands_free(o);
     gemmux_weights_free(&o->x);
     free(o->y);
     free(o->expert_ids);
@@ -210,10 +234,10 @@ int cli_measure(cli_session *session, const gemmux_plan *plan, const gemmux_weig
     same.only = gemmux_kernel_name(r->decision.kernel);
     if (!gemmux_select(&r->problem, &session->machine, &same, &exact, NULL, NULL))
         r->decision = exact;
-    memset(o->y, 0xff, (size_t)o->y_bytes); /* NaN: what is not written is found */
-    if (gemmux_run(plan, &args, &error))
+    if (cli_operands_run(o, plan, m, &error))
         return cli_fail_error(&error);
     int code = cli_verify(w, &args, rows, r);
+    args = cli_operands_there(o, m);
     if (!code)
         code = time_it(session, plan, &args, r);
     cli_limits(session, o, r);

@@ -74,6 +74,8 @@ int cli_records(gemmux_machine *machine, gemmux_records **records)
         return cli_fail_error(&error);
     if (*note)
         cli_note("%s", note);
+    if (gemmux_records_prover(*records, "/proc/self/exe", &error)) /* main begins with it */
+        return cli_fail_error(&error);
     return CLI_DONE;
 }
 

@@ -40,7 +40,7 @@ static int run_product(job *j, const gemmux_problem *problem, const gemmux_weigh
     int code = cli_settle(&j->session, problem, &j->profile);
     if (code)
         return code;
-    code = cli_operands_make(problem, &operands);
+    code = cli_operands_make(&j->session, problem, &operands);
     if (!code && gemmux_prepare(problem, &j->session.machine, j->session.policy, &j->profile, w,
                                 j->session.threads, &plan, &error))
         code = cli_fail_error(&error);
@@ -226,9 +226,10 @@ static void show_head(const job *j, const char *path, const gemmux_model *model)
     cli_print(CLI_PLAIN, ", %s%s%s\n", gemmux_model_kind(model),
               gemmux_model_name(model) ? " " : "",
               gemmux_model_name(model) ? gemmux_model_name(model) : "");
-    snprintf(text, sizeof text,
-             "on %s, %d thread%s; limits measured now: read %s, bf16 %s; x %s, y %s", m->name,
-             m->cores, m->cores == 1 ? "" : "s",
+    bool gpu = m->kind != GEMMUX_CPU;
+    snprintf(text, sizeof text, "on %s, %d %s%s; limits%s: read %s, bf16 %s; x %s, y %s", m->name,
+             m->cores, gpu ? "multiprocessor" : "thread", m->cores == 1 ? "" : "s",
+             gpu ? " as its facts say" : " measured now",
              cli_rate(m->bandwidth, "B/s", bandwidth, sizeof bandwidth),
              cli_rate(m->peak[GEMMUX_MATH_BF16], "op/s", peak, sizeof peak),
              gemmux_format_name(j->x, x, sizeof x), gemmux_format_name(j->y, y, sizeof y));
@@ -246,8 +247,9 @@ static void show_tail(const job *j, bool block)
         cli_rows_totals(&j->rows, &j->profile);
     snprintf(
         text, sizeof text,
-        "TIME is the fastest of 10 to 25 calls, the weights in no cache. LIMIT is the share of "
-        "what the measured bandwidth and peak allow. ERROR is |y - f64| / |f64|%s",
+        "TIME is the fastest of 10 to 25 calls%s, the weights in no cache. LIMIT is the share of "
+        "what the %s bandwidth and peak allow. ERROR is |y - f64| / |f64|%s",
+        j->session.device ? " in a CUDA graph" : "", j->session.device ? "device's" : "measured",
         block ? "; ENCODING the same for the weights, against the bf16 they came from." : ".");
     putchar('\n');
     cli_wrap(CLI_DIM, 0, text);

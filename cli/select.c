@@ -34,8 +34,9 @@ static void show_decision(const cli_case *c, const gemmux_policy *policy)
              cli_bytes(d->weight_bytes, weights, sizeof weights),
              cli_bytes(d->workspace_bytes, workspace, sizeof workspace));
     cli_wrap(CLI_PLAIN, 2, text);
-    if (gemmux_kernel_unproven(d->kernel)) {
-        snprintf(text, sizeof text, "unproven: %s", gemmux_kernel_unproven(d->kernel));
+    const char *unproven = gemmux_kernel_unproven(machine, d->kernel);
+    if (unproven) {
+        snprintf(text, sizeof text, "unproven: %s", unproven);
         cli_wrap(CLI_WARN, 2, text);
     }
     putchar('\n');

@@ -5,6 +5,8 @@
  */
 #include "session.h"
 
+#include "session_device.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -118,7 +120,7 @@ static int make_waker(cli_session *session)
         free(zeros);
         return cli_fail(CLI_FAILED, "out of memory");
     }
-    int code = cli_operands_make(&problem, session->waker_operands);
+    int code = cli_operands_make(session, &problem, session->waker_operands);
     gemmux_status status = code ? GEMMUX_OK : gemmux_quantise(zeros, 1, N, K, bf16, w, &error);
     free(zeros);
     if (!code && !status)
@@ -142,15 +144,13 @@ int cli_session_open(const cli_options *options, const char *verb, cli_session *
 {
     gemmux_error error;
     *session = (cli_session){
-        .policy = &options->policy, .liberties = options->liberties, .timeout = options->timeout};
+        .own = options->policy, .liberties = options->liberties, .timeout = options->timeout};
+    session->policy = &session->own;
     int code = cli_machine_here(options, verb, &session->machine);
     if (code)
         return code;
     if (session->machine.kind != GEMMUX_CPU)
-        return cli_fail(CLI_BAD_INPUT,
-                        "%s on %s needs operands in its memory, which this command "
-                        "does not make yet; --device cpu works",
-                        verb, session->machine.id);
+        return cli_device_open(options, session);
     if (gemmux_threads_create(options->threads, &session->threads, &error))
         return cli_fail_error(&error);
     session->machine.cores = gemmux_threads_count(session->threads);
@@ -169,9 +169,24 @@ void cli_session_close(cli_session *session)
 {
     free_evictor(session->evictor);
     free_waker(session);
+    cli_device_close(session);
     gemmux_threads_free(session->threads);
     gemmux_records_free(session->records);
     *session = (cli_session){0};
+}
+
+/* What could not be proved is not used in this session; nothing is held against it later. */
+static int go_without(cli_session *session, const gemmux_kernel *kernel, const char *evidence)
+{
+    const char *name = gemmux_kernel_name(kernel), *deny = session->own.deny;
+    char longer[sizeof session->deny];
+    int length = snprintf(longer, sizeof longer, "%s%s%s", deny ? deny : "", deny ? "," : "", name);
+    if (length < 0 || (size_t)length >= sizeof longer)
+        return cli_fail(CLI_FAILED, "too many kernels that cannot be proved");
+    memcpy(session->deny, longer, (size_t)length + 1);
+    session->own.deny = session->deny;
+    cli_note("%s could not be proved, the next candidate takes its place: %s", name, evidence);
+    return CLI_DONE;
 }
 
 int cli_prove(cli_session *session, const gemmux_kernel *kernel, bool *sound)
@@ -186,7 +201,14 @@ int cli_prove(cli_session *session, const gemmux_kernel *kernel, bool *sound)
     cli_progress_aside(NULL);
     if (status)
         return cli_fail_error(&error);
-    *sound = certificate.proof == GEMMUX_PROOF_PROVED || certificate.proof == GEMMUX_PROOF_SKIPPED;
+    *sound = certificate.proof == GEMMUX_PROOF_PROVED;
+    /* On a loaded host a proof may not fit into its time; a CPU's product is verified all the same
+     * before it is timed. On a GPU a fault would take the device's context with it. */
+    bool skipped = certificate.proof == GEMMUX_PROOF_SKIPPED;
+    if (skipped && gemmux_kernel_device(kernel) == GEMMUX_CPU && !session->device)
+        *sound = true;
+    else if (skipped)
+        return go_without(session, kernel, certificate.evidence);
     if (!*sound && !certificate.cached) {
         session->quarantined++;
         cli_note("%s is quarantined, the next candidate takes its place: proof %s, %s",
@@ -248,6 +270,8 @@ static bool wake(cli_session *session, gemmux_error *error)
 double cli_time_once(cli_session *session, const gemmux_plan *plan, const gemmux_args *args,
                      gemmux_error *error)
 {
+    if (session->device)
+        return cli_device_time(session, plan, args, error);
     if (session->evictor)
         evict(session->evictor);
     /* In a model x comes warm from the product before, and the threads are awake. */

@@ -15,11 +15,15 @@ typedef struct cli_session {
     gemmux_threads *threads;
     gemmux_records *records;
     cli_evictor *evictor;
-    gemmux_plan *waker; /* a small product that wakes the threads before the clock starts */
+    gemmux_device *device; /* NULL: a CPU */
+    gemmux_plan *waker;    /* a small product that wakes the threads before the clock starts; on a
+                              GPU a large one that empties its L2 cache */
     gemmux_weights waker_weights;
     struct cli_operands *waker_operands;
-    double waker_us; /* the fastest so far */
-    const gemmux_policy *policy;
+    double waker_us;             /* the fastest so far */
+    const gemmux_policy *policy; /* of the command line, less what could not be proved */
+    gemmux_policy own;           /* what it points to */
+    char deny[1024];
     uint32_t liberties;
     double timeout;  /* of one certification */
     int quarantined; /* kernels found wrong in this session */
@@ -33,16 +37,24 @@ void cli_session_close(cli_session *session);
 typedef struct cli_operands {
     gemmux_problem problem;
     gemmux_weights x;
-    gemmux_args args;
+    gemmux_args args;      /* on the host */
+    gemmux_args there;     /* where it is multiplied: the same on a CPU */
+    gemmux_device *device; /* NULL: a CPU */
+    void *held[8];         /* on it */
+    int held_count;
     void *y;
     int64_t y_bytes, y_columns;
     int32_t *expert_ids;
     float *expert_weights;
 } cli_operands;
 
-int cli_operands_make(const gemmux_problem *problem, cli_operands *operands);
-/* The first m rows (moe: tokens) of them. */
+int cli_operands_make(cli_session *session, const gemmux_problem *problem, cli_operands *operands);
+/* The first m rows (moe: tokens) of args, or of there. */
 gemmux_args cli_operands_first(const cli_operands *operands, int64_t m);
+gemmux_args cli_operands_there(const cli_operands *operands, int64_t m);
+/* Runs into a y of NaN, and brings it back to the host. */
+gemmux_status cli_operands_run(const cli_operands *operands, const gemmux_plan *plan, int64_t m,
+                               gemmux_error *error);
 void cli_operands_free(cli_operands *operands);
 
 /* Certifies each kernel that the ranges of this problem would use, and selects again while one of

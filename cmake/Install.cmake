@@ -7,6 +7,10 @@ install(TARGETS gemmux gemmux_static EXPORT gemmuxTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES include/gemmux.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# It finds the library beside which it was installed, wherever that is moved.
+file(RELATIVE_PATH to_library /${CMAKE_INSTALL_LIBEXECDIR}/gemmux /${CMAKE_INSTALL_LIBDIR})
+set_target_properties(gemmux_prove PROPERTIES INSTALL_RPATH "\$ORIGIN/${to_library}")
+install(TARGETS gemmux_prove DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/gemmux)
 if(TARGET gemmux_cli)
     install(TARGETS gemmux_cli DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

@@ -545,10 +545,11 @@ GEMMUX_API const char *gemmux_kernel_summary(const gemmux_kernel *kernel);
 GEMMUX_API gemmux_library_id gemmux_kernel_library(const gemmux_kernel *kernel);
 GEMMUX_API gemmux_device_kind gemmux_kernel_device(const gemmux_kernel *kernel);
 GEMMUX_API const char *gemmux_kernel_packing(const gemmux_kernel *kernel);
-/* NULL, or in words what a kernel has been through that no device of its kind has run yet. Where
- * the machine is present such a kernel is chosen only by name (policy.only) or with a certificate.
- */
-GEMMUX_API const char *gemmux_kernel_unproven(const gemmux_kernel *kernel);
+/* NULL, or in words what a kernel has been through that no device like this one (NULL: of some
+ * kind that it is for) has run yet. Where the machine is present such a kernel is chosen only by
+ * name (policy.only) or with a certificate. */
+GEMMUX_API const char *gemmux_kernel_unproven(const gemmux_machine *machine,
+                                              const gemmux_kernel *kernel);
 GEMMUX_API bool gemmux_kernel_built(const gemmux_kernel *kernel);
 /* One line: ISA or architecture, library, ops, formats. Returns buffer. */
 GEMMUX_API const char *gemmux_kernel_needs(const gemmux_kernel *kernel, char *buffer, size_t size);
@@ -716,6 +717,30 @@ typedef struct gemmux_args {
 GEMMUX_API gemmux_status gemmux_run(const gemmux_plan *plan, const gemmux_args *args,
                                     gemmux_error *error);
 
+/* ------------------------------------------------------------------------- a device's memory -- */
+
+/* Memory and the clock of a GPU, for programs without CUDA of their own. Its pointers are the
+ * driver's, in the device's primary context, so they mix with those of any CUDA program. */
+typedef struct gemmux_device gemmux_device;
+GEMMUX_API gemmux_status gemmux_device_open(const gemmux_machine *machine, gemmux_device **device,
+                                            gemmux_error *error);
+GEMMUX_API void gemmux_device_close(gemmux_device *device); /* free what it gave before */
+GEMMUX_API gemmux_status gemmux_device_alloc(gemmux_device *device, int64_t bytes, void **memory,
+                                             gemmux_error *error);
+GEMMUX_API void gemmux_device_free(gemmux_device *device, void *memory);
+GEMMUX_API gemmux_status gemmux_device_write(gemmux_device *device, void *to, const void *from,
+                                             int64_t bytes, gemmux_error *error);
+/* Waits for all that was launched before; 0 bytes only wait. Here faults of kernels come out. */
+GEMMUX_API gemmux_status gemmux_device_read(gemmux_device *device, void *to, const void *from,
+                                            int64_t bytes, gemmux_error *error);
+/* Something that launches on `stream` and does not wait, such as gemmux_run. */
+typedef gemmux_status (*gemmux_device_work)(void *context, void *stream, gemmux_error *error);
+/* Captures `times` calls of it in a CUDA graph; *us is what one of them takes in the second launch
+ * of that graph, by the device's events. */
+GEMMUX_API gemmux_status gemmux_device_time(gemmux_device *device, gemmux_device_work work,
+                                            void *context, int times, double *us,
+                                            gemmux_error *error);
+
 /* ---------------------------------------------------------------------- reference, certificates */
 
 /* The product in f64 from the stored numbers; y is f64, dense. The oracle of every test. */
@@ -759,12 +784,23 @@ typedef struct gemmux_records gemmux_records;
 GEMMUX_API gemmux_status gemmux_records_load(gemmux_machine *machine, gemmux_records **records,
                                              char *note, size_t note_size, gemmux_error *error);
 GEMMUX_API void gemmux_records_free(gemmux_records *records);
-/* Proves `kernel` in a child process within `seconds`, writes the result to the cache and adds it
- * to `records` (and so to the machine it was loaded for). */
+/* Proves `kernel` in a child process within `seconds` (0: a usual time), writes the result to the
+ * cache and adds it to `records` (and so to the machine it was loaded for). */
 GEMMUX_API gemmux_status gemmux_certify(gemmux_records *records, gemmux_machine *machine,
                                         const gemmux_kernel *kernel, double seconds, bool again,
                                         gemmux_certificate *certificate, gemmux_error *error);
 GEMMUX_API const char *gemmux_proof_name(gemmux_proof proof);
+
+/* A GPU kernel is proved in a program started afresh, because no fork survives an open driver: the
+ * one that $GEMMUX_PROVER names, else `program`, else gemmux-prove beside the library. It must hold
+ * the same build of gemmux: a program that links the library statically names itself
+ * ("/proc/self/exe") and begins its main with
+ *     int code = gemmux_prove_main(argc, argv);
+ *     if (code >= 0) return code;
+ * which returns -1 at once unless gemmux_certify has started the program. */
+GEMMUX_API gemmux_status gemmux_records_prover(gemmux_records *records, const char *program,
+                                               gemmux_error *error);
+GEMMUX_API int gemmux_prove_main(int argc, char **argv);
 
 /* How long one call of a decision's kernel took here: the whole of gemmux_run. */
 typedef struct gemmux_timing {

@@ -5,6 +5,7 @@
 #include "certify_cases.h"
 #include "certify_child.h"
 #include "certify_prove.h"
+#include "certify_prover.h"
 #include "error.h"
 #include "records.h"
 
@@ -14,7 +15,8 @@
 #include <string.h>
 #include <time.h>
 
-#define DEFAULT_SECONDS 30
+#define DEFAULT_SECONDS     30
+#define DEFAULT_SECONDS_GPU 120 /* the f64 reference of its many forms runs on one host core */
 
 const char *gemmux_proof_name(gemmux_proof proof)
 {
@@ -48,38 +50,7 @@ static const char *signal_name(int number, char *buffer, size_t size)
 static void skip(gemmux_certificate *certificate, const char *why)
 {
     certificate->proof = GEMMUX_PROOF_SKIPPED;
-    snprintf(certificate->evidence, sizeof certificate->evidence, "%s", why);
-}
-
-/* Why select does not take any case: its own words for the plainest problem. */
-static void skip_with_reason(gemmux_certificate *certificate, const gemmux_machine *machine,
-                             const gemmux_kernel *kernel)
-{
-    const gemmux_form *form = &kernel->forms[0];
-    gemmux_trace *trace = calloc(1, sizeof *trace);
-    gemmux_format formats[3] = {{0}};
-    const uint32_t sets[3] = {form->x, form->w, form->y};
-    gemmux_decision decision;
-    for (int i = 0; i < 3; i++) {
-        for (int id = GEMMUX_FORMAT_COUNT - 1; id > 0; id--) {
-            if (sets[i] & GEMMUX_BIT(id)) {
-                formats[i] = gemmux_format_of((gemmux_format_id)id);
-            }
-        }
-    }
-    gemmux_problem p = gemmux_problem_linear(64, 256, 256, formats[0], formats[1], formats[2]);
-    p.op = (uint8_t)gemmux_plainest_op(kernel->ops);
-    p.experts = p.top_k = p.op == GEMMUX_MOE;
-    p.liberties = form->liberties;
-    char text[256] = "no problem that it takes is tried here";
-    if (trace) {
-        gemmux_select(&p, machine, NULL, &decision, trace, NULL);
-        if (trace->reason_count > 0) {
-            gemmux_reason_text(&trace->reasons[0], kernel, &p, machine, text, sizeof text);
-        }
-    }
-    free(trace);
-    skip(certificate, text);
+    snprintf(certificate->evidence, sizeof certificate->evidence, "%.159s", why);
 }
 
 static void judge(gemmux_certificate *certificate, const gemmux_outcome *outcome)
@@ -123,9 +94,34 @@ static void judge(gemmux_certificate *certificate, const gemmux_outcome *outcome
     certificate->evidence[length] = 0;
 }
 
+/* A GPU's kernel, in a program of its own. That none could be started is a reason, not an error. */
+static gemmux_status prove_afresh(const char *program, const gemmux_machine *machine,
+                                  const gemmux_kernel *kernel, double seconds,
+                                  gemmux_certificate *certificate, gemmux_error *error)
+{
+    gemmux_outcome outcome;
+    gemmux_error why = {GEMMUX_OK, ""};
+    if (!kernel->run) {
+        skip(certificate, "not built here: there was no nvcc");
+        return GEMMUX_OK;
+    }
+    gemmux_status status = gemmux_prover_start(program, machine, kernel, seconds, &outcome, &why);
+    if (status == GEMMUX_ERROR_IO) {
+        skip(certificate, why.text);
+        return GEMMUX_OK;
+    }
+    if (status) {
+        *error = why;
+        return status;
+    }
+    judge(certificate, &outcome);
+    return GEMMUX_OK;
+}
+
 /* What the child will do is settled before the fork, so that it starts with a list. */
-static gemmux_status prove(const gemmux_machine *machine, const gemmux_kernel *kernel,
-                           double seconds, gemmux_certificate *certificate, gemmux_error *error)
+static gemmux_status prove(const char *program, const gemmux_machine *machine,
+                           const gemmux_kernel *kernel, double seconds,
+                           gemmux_certificate *certificate, gemmux_error *error)
 {
     gemmux_machine alone = *machine;
     const struct gemmux_kernel_table table = {.kernels = &kernel, .count = 1};
@@ -138,19 +134,23 @@ static gemmux_status prove(const gemmux_machine *machine, const gemmux_kernel *k
         skip(certificate, "the machine is described by a file, not present");
         return GEMMUX_OK;
     }
-    if (kernel->device != GEMMUX_CPU) {
-        /* A CUDA context does not survive fork. The way in for GPU kernels is a command of our
-         * own, started afresh, that calls gemmux_prove with device memory. */
-        skip(certificate, "GPU kernels need a fresh process that opens the driver; this build "
-                          "starts none");
+    if (machine->kind != kernel->device) {
+        skip(certificate, kernel->device == GEMMUX_CPU
+                              ? "it runs on the host, where `cpu` proves it"
+                              : "it runs on a GPU, and this machine is a CPU");
         return GEMMUX_OK;
+    }
+    if (kernel->device != GEMMUX_CPU) {
+        return prove_afresh(program, machine, kernel, seconds, certificate, error);
     }
     gemmux_status status = gemmux_cases_make(&alone, kernel, &cases, error);
     if (status) {
         return status;
     }
     if (cases.count == 0) {
-        skip_with_reason(certificate, &alone, kernel);
+        char text[256];
+        gemmux_prover_reason(&alone, kernel, text, sizeof text);
+        skip(certificate, text);
         return GEMMUX_OK;
     }
     gemmux_proving job = {.machine = &alone, .kernel = kernel, .cases = &cases};
@@ -218,8 +218,9 @@ gemmux_status gemmux_certify(gemmux_records *records, gemmux_machine *machine,
             return GEMMUX_OK;
         }
     }
-    gemmux_status status =
-        prove(machine, kernel, seconds > 0 ? seconds : DEFAULT_SECONDS, certificate, error);
+    double usual = kernel->device == GEMMUX_CPU ? DEFAULT_SECONDS : DEFAULT_SECONDS_GPU;
+    gemmux_status status = prove(records ? gemmux_records_program(records) : NULL, machine, kernel,
+                                 seconds > 0 ? seconds : usual, certificate, error);
     if (!status && records && certificate->proof != GEMMUX_PROOF_SKIPPED) {
         keep(records, machine, kernel, certificate);
     }

@@ -79,6 +79,7 @@ static bool taken(const builder *b, gemmux_case *c)
     gemmux_problem *p = &c->problem;
     int64_t n_multiple = k->n_multiple ? k->n_multiple : 1;
     bool pairs = p->epilogue & GEMMUX_EPILOGUE_SWIGLU && n_multiple % 2;
+    const gemmux_policy by_name = {.only = k->name};
     gemmux_decision decision;
     p->m = round_up(p->m, k->m_multiple);
     c->m = round_up(c->m, k->m_multiple);
@@ -89,7 +90,7 @@ static bool taken(const builder *b, gemmux_case *c)
         int64_t least = x < y ? x : y;
         p->align = (uint16_t)(k->align > least ? k->align : least);
     }
-    return gemmux_select(p, b->machine, NULL, &decision, NULL, NULL) == GEMMUX_OK &&
+    return gemmux_select(p, b->machine, &by_name, &decision, NULL, NULL) == GEMMUX_OK &&
            decision.kernel == k && decision.form == b->form;
 }
 

@@ -9,6 +9,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -30,11 +32,19 @@ static double now(void)
 
 /* ---- in the child ---- */
 
-void gemmux_child_say(const gemmux_child *child, const gemmux_message *message)
+void gemmux_child_say(const gemmux_child *child, uint8_t kind, gemmux_proof proof, int cases,
+                      const char *text)
 {
+    gemmux_message message = {.kind = kind, .proof = (uint8_t)proof, .cases = cases};
     ssize_t written;
+    snprintf(message.text, sizeof message.text, "%s", text);
+    for (char *at = message.text; *at; at++) {
+        if (*at < ' ' || *at > '~') {
+            *at = '?';
+        }
+    }
     do {
-        written = write(child->descriptor, message, sizeof *message);
+        written = write(child->descriptor, &message, sizeof message);
     } while (written < 0 && errno == EINTR);
 }
 
@@ -56,19 +66,24 @@ static void *work(void *context)
     return NULL;
 }
 
+static void limit_resources(double seconds)
+{
+    struct rlimit limit = {0, 0};
+    setrlimit(RLIMIT_CORE, &limit);
+    /* The parent's deadline is on the wall clock; this is for a parent that was stopped. */
+    limit.rlim_cur = limit.rlim_max = (rlim_t)ceil(seconds) * 64 + 1;
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
 static void confine(double seconds)
 {
     sigset_t none;
-    struct rlimit limit = {0, 0};
     for (int i = 1; i < NSIG; i++) {
         signal(i, SIG_DFL); /* a handler of the caller must not run here */
     }
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
-    setrlimit(RLIMIT_CORE, &limit);
-    /* The parent's deadline is on the wall clock; this is for a parent that was stopped. */
-    limit.rlim_cur = limit.rlim_max = (rlim_t)ceil(seconds) * 64 + 1;
-    setrlimit(RLIMIT_CPU, &limit);
+    limit_resources(seconds);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null >= 0) {
         dup2(null, STDIN_FILENO);
@@ -91,6 +106,20 @@ static void be_child(job *j, pid_t parent, double seconds)
         pthread_join(thread, NULL);
     }
     _exit(0); /* not exit: buffers and handlers belong to the parent */
+}
+
+bool gemmux_child_begin(gemmux_child *child, int64_t parent, double seconds)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if ((int64_t)getppid() != parent) {
+        return false;
+    }
+    limit_resources(seconds);
+    *child = (gemmux_child){
+        .descriptor = GEMMUX_CHILD_DESCRIPTOR,
+        .deadline = now() + WORK_SHARE * seconds,
+    };
+    return true;
 }
 
 /* ---- in the parent ---- */
@@ -153,6 +182,17 @@ static void judge(gemmux_outcome *outcome, int status, bool known)
     }
 }
 
+/* Watches a child that has just been started, to its end. */
+static void watch(pid_t pid, int descriptor, double start, double seconds, gemmux_outcome *outcome)
+{
+    bool known = false;
+    fcntl(descriptor, F_SETFL, O_NONBLOCK);
+    int status = follow(pid, descriptor, start + seconds, outcome, &known);
+    judge(outcome, status, known);
+    outcome->seconds = now() - start;
+    close(descriptor);
+}
+
 gemmux_status gemmux_child_run(void (*body)(void *context, const gemmux_child *child),
                                void *context, double seconds, gemmux_outcome *outcome,
                                gemmux_error *error)
@@ -177,11 +217,64 @@ gemmux_status gemmux_child_run(void (*body)(void *context, const gemmux_child *c
         close(ends[0]);
         return gemmux_fail(error, GEMMUX_ERROR_IO, "certify: no child process: %s", strerror(why));
     }
-    bool known = false;
-    fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    int status = follow(pid, ends[0], start + seconds, outcome, &known);
-    judge(outcome, status, known);
-    outcome->seconds = now() - start;
-    close(ends[0]);
+    watch(pid, ends[0], start, seconds, outcome);
+    return GEMMUX_OK;
+}
+
+/* posix_spawn, not fork: with a GPU's memory mapped a copy of the page tables takes long, and
+ * between fork and exec nothing of this process may run. Returns an errno. */
+static int spawn(char *const *arguments, int descriptor, pid_t *pid)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    int why = posix_spawn_file_actions_init(&files);
+    if (why) {
+        return why;
+    }
+    why = posix_spawnattr_init(&attributes);
+    if (!why) {
+        for (int i = 0; i < 3 && !why; i++) {
+            why = posix_spawn_file_actions_addopen(&files, i, "/dev/null", O_RDWR, 0);
+        }
+        if (!why) {
+            why = posix_spawn_file_actions_adddup2(&files, descriptor, GEMMUX_CHILD_DESCRIPTOR);
+        }
+        posix_spawnattr_setsigdefault(&attributes, &all);
+        posix_spawnattr_setsigmask(&attributes, &none);
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+        if (!why) {
+            why = posix_spawn(pid, arguments[0], &files, &attributes, arguments, environ);
+        }
+        posix_spawnattr_destroy(&attributes);
+    }
+    posix_spawn_file_actions_destroy(&files);
+    return why;
+}
+
+gemmux_status gemmux_child_start(char *const *arguments, double seconds, gemmux_outcome *outcome,
+                                 gemmux_error *error)
+{
+    int ends[2];
+    pid_t pid = -1;
+    *outcome = (gemmux_outcome){0};
+    if (pipe2(ends, O_CLOEXEC)) {
+        return gemmux_fail(error, GEMMUX_ERROR_IO, "certify: no pipe: %s", strerror(errno));
+    }
+    double start = now();
+    int high = fcntl(ends[1], F_DUPFD_CLOEXEC, 10); /* not one of those that the child gets */
+    int why = high < 0 ? errno : spawn(arguments, high, &pid);
+    close(ends[1]);
+    if (high >= 0) {
+        close(high);
+    }
+    if (why) {
+        close(ends[0]);
+        return gemmux_fail(error, GEMMUX_ERROR_IO, "certify: cannot start %s: %s", arguments[0],
+                           strerror(why));
+    }
+    watch(pid, ends[0], start, seconds, outcome);
     return GEMMUX_OK;
 }

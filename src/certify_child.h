@@ -11,10 +11,10 @@
 
 /* What travels through the pipe; written whole (under PIPE_BUF), so never seen in part. */
 typedef struct gemmux_message {
-    uint8_t kind;  /* 0: about to run `text`; 1: finished */
-    uint8_t proof; /* gemmux_proof, when finished */
-    int32_t cases; /* done so far */
-    char text[160];
+    uint8_t kind;   /* 0: about to run `text`; 1: finished */
+    uint8_t proof;  /* gemmux_proof, when finished */
+    int32_t cases;  /* done so far */
+    char text[160]; /* printable */
 } gemmux_message;
 
 /* The child's end of the pipe, and how long it may still start something. */
@@ -38,7 +38,8 @@ typedef struct gemmux_outcome {
 } gemmux_outcome;
 
 /* In the child: */
-void gemmux_child_say(const gemmux_child *child, const gemmux_message *message);
+void gemmux_child_say(const gemmux_child *child, uint8_t kind, gemmux_proof proof, int cases,
+                      const char *text);
 /* Of the part of the time limit in which new work may be started (70 %). */
 double gemmux_child_seconds_left(const gemmux_child *child);
 
@@ -50,5 +51,14 @@ double gemmux_child_seconds_left(const gemmux_child *child);
 gemmux_status gemmux_child_run(void (*body)(void *context, const gemmux_child *child),
                                void *context, double seconds, gemmux_outcome *outcome,
                                gemmux_error *error);
+
+/* The same in a program started afresh, for code that needs a driver no fork survives (CUDA): a
+ * copy of this process would hold a context that is not its own. arguments[0] names the program;
+ * descriptor GEMMUX_CHILD_DESCRIPTOR is its end of the pipe; input and output lead nowhere. */
+enum { GEMMUX_CHILD_DESCRIPTOR = 3 };
+gemmux_status gemmux_child_start(char *const *arguments, double seconds, gemmux_outcome *outcome,
+                                 gemmux_error *error);
+/* In such a program, first: the limits above. False when the parent has gone already. */
+bool gemmux_child_begin(gemmux_child *child, int64_t parent, double seconds);
 
 #endif

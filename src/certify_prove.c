@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "certify_prove.h"
 
+#include "certify_device.h"
 #include "certify_operands.h"
 #include "error.h"
 #include "packing.h"
@@ -22,6 +23,8 @@ typedef struct trial {
     gemmux_operands o;
     gemmux_machine machine;
     gemmux_threads *threads;
+    gemmux_proof_device *device; /* NULL: a CPU kernel */
+    gemmux_policy policy;        /* by name: a kernel without a certificate is not taken else */
     gemmux_guarded workspace;
     gemmux_plan *plan;
     uint32_t liberties;
@@ -29,6 +32,7 @@ typedef struct trial {
     bool ran;
     char refused[160]; /* what the kernel's own prepare said */
     char wrong[160];   /* what the kernel did; "": nothing so far */
+    bool crashed;      /* wrong is an error after which the device answers no more */
     gemmux_error error;
 } trial;
 
@@ -37,6 +41,13 @@ static void blame(trial *t, gemmux_status status)
 {
     snprintf(t->wrong, sizeof t->wrong, "%.150s",
              t->error.text[0] ? t->error.text : gemmux_status_name(status));
+}
+
+/* Ours: memory that this process could not get, a device that failed us. */
+static bool lack(trial *t)
+{
+    snprintf(t->o.lacking, sizeof t->o.lacking, "%.150s", t->error.text);
+    return false;
 }
 
 /* Puts the workspace, exactly as large as declared, in front of an unmapped page. */
@@ -49,12 +60,16 @@ static bool guard_workspace(trial *t)
         need = bytes > need ? bytes : need;
     }
     need += plan->gather_bytes;
+    if (t->device) {
+        plan->workspace_bytes = need;
+        return !gemmux_proof_device_workspace(t->device, plan->resident, need, &t->error) ||
+               lack(t);
+    }
     if (!plan->workspace) {
         return true;
     }
     if (gemmux_guarded_open(&t->workspace, (size_t)need, 64, 0, &t->error)) {
-        snprintf(t->o.lacking, sizeof t->o.lacking, "%.150s", t->error.text);
-        return false;
+        return lack(t);
     }
     memset(t->workspace.data, GEMMUX_POISON, (size_t)need);
     free(plan->workspace);
@@ -69,18 +84,26 @@ static bool guard_workspace(trial *t)
 static bool refuses(trial *t, const gemmux_kernel *kernel, const gemmux_weights *w)
 {
     gemmux_packed packed;
+    gemmux_resident *resident = NULL;
     gemmux_error why = {GEMMUX_OK, ""};
     void *state = NULL;
     if (!kernel->prepare || gemmux_pack(kernel->packing, &w->tensor, NULL, &packed, NULL)) {
         return false;
     }
-    gemmux_status status = kernel->prepare(&t->o.c->problem, &t->machine, &packed, &state, &why);
+    if (t->device && gemmux_resident_upload(&t->machine, &packed, NULL, &resident, &why)) {
+        snprintf(t->o.lacking, sizeof t->o.lacking, "%.150s", why.text);
+        gemmux_packed_free(&packed);
+        return true;
+    }
+    gemmux_status status = kernel->prepare(&t->o.c->problem, &t->machine,
+                                           resident ? &resident->packed : &packed, &state, &why);
     if (status) {
         snprintf(t->refused, sizeof t->refused, "%.150s",
                  why.text[0] ? why.text : gemmux_status_name(status));
     } else if (kernel->release) {
         kernel->release(state);
     }
+    gemmux_resident_free(resident);
     gemmux_packed_free(&packed);
     return status != GEMMUX_OK;
 }
@@ -93,15 +116,16 @@ static bool prepare(trial *t, const gemmux_kernel *kernel)
     };
     const gemmux_range *ranges;
     gemmux_decision decision;
-    t->machine.cores = gemmux_threads_count(t->threads);
-    if (gemmux_select(&t->o.c->problem, &t->machine, NULL, &decision, NULL, NULL)) {
+    if (!t->device) {
+        t->machine.cores = gemmux_threads_count(t->threads);
+    }
+    if (gemmux_select(&t->o.c->problem, &t->machine, &t->policy, &decision, NULL, NULL)) {
         return false; /* not with so few threads: no case */
     }
-    gemmux_status status = gemmux_prepare(&t->o.c->problem, &t->machine, NULL, NULL, &w, t->threads,
-                                          &t->plan, &t->error);
+    gemmux_status status = gemmux_prepare(&t->o.c->problem, &t->machine, &t->policy, NULL, &w,
+                                          t->threads, &t->plan, &t->error);
     if (status == GEMMUX_ERROR_MEMORY) {
-        snprintf(t->o.lacking, sizeof t->o.lacking, "%.150s", t->error.text);
-        return false;
+        return lack(t);
     }
     if (status) {
         if (!refuses(t, kernel, &w)) {
@@ -162,12 +186,36 @@ static bool check_guards(trial *t)
     return !t->wrong[0];
 }
 
+/* Waits for the device, and takes what came of it back to the host. */
+static bool finish_on_device(trial *t)
+{
+    char text[96];
+    int result = gemmux_proof_device_wait(t->device);
+    if (result) {
+        gemmux_proof_device_text(t->device, result, text, sizeof text);
+        snprintf(t->wrong, sizeof t->wrong, "%s", text);
+        t->crashed = true;
+        return false;
+    }
+    if (gemmux_proof_device_get(t->device, &t->o, t->wrong, sizeof t->wrong, &t->error)) {
+        return lack(t);
+    }
+    return !t->wrong[0];
+}
+
 static bool run_once(trial *t)
 {
     unsigned control = control_word();
+    gemmux_args args = t->o.args;
     poison_y(t);
     t->error.text[0] = 0;
-    gemmux_status status = gemmux_run(t->plan, &t->o.args, &t->error);
+    if (t->device && gemmux_proof_device_put(t->device, &t->o, &args, &t->error)) {
+        return lack(t);
+    }
+    gemmux_status status = gemmux_run(t->plan, &args, &t->error);
+    if (!status && t->device && !finish_on_device(t)) {
+        return false;
+    }
     if (status) {
         blame(t, status);
         return false;
@@ -256,31 +304,17 @@ static void close_trial(trial *t)
         if (t->workspace.base) {
             t->plan->workspace = NULL; /* not malloc's */
         }
-        gemmux_plan_free(t->plan);
+        if (t->device) {
+            gemmux_proof_device_keep(t->device, t->plan);
+        } else {
+            gemmux_plan_free(t->plan);
+        }
     }
     gemmux_guarded_close(&t->workspace);
     gemmux_operands_close(&t->o);
 }
 
 /* ---- all of them ---- */
-
-static void keep_printable(char *text)
-{
-    for (; *text; text++) {
-        if (*text < ' ' || *text > '~') {
-            *text = '?';
-        }
-    }
-}
-
-static void say(const gemmux_child *child, uint8_t kind, gemmux_proof proof, int cases,
-                const char *text)
-{
-    gemmux_message message = {.kind = kind, .proof = (uint8_t)proof, .cases = cases};
-    snprintf(message.text, sizeof message.text, "%s", text);
-    keep_printable(message.text);
-    gemmux_child_say(child, &message);
-}
 
 /* What is remembered over all cases. */
 typedef struct tally {
@@ -315,39 +349,71 @@ static void conclude(const gemmux_child *child, const tally *sum)
         snprintf(evidence, sizeof evidence, "its prepare refuses every case: %s",
                  sum->refused_text);
     }
-    say(child, 1, sum->done ? GEMMUX_PROOF_PROVED : GEMMUX_PROOF_SKIPPED, sum->done, evidence);
+    gemmux_child_say(child, 1, sum->done ? GEMMUX_PROOF_PROVED : GEMMUX_PROOF_SKIPPED, sum->done,
+                     evidence);
 }
 
-void gemmux_prove(void *context, const gemmux_child *child)
+/* The last word about one case that did not go well. */
+static void report(const gemmux_child *child, const trial *t, const char *text, int done)
 {
-    const gemmux_proving *job = context;
+    char evidence[400];
+    gemmux_proof proof = t->crashed    ? GEMMUX_PROOF_CRASHED
+                         : t->wrong[0] ? GEMMUX_PROOF_WRONG
+                                       : GEMMUX_PROOF_SKIPPED;
+    if (t->crashed) {
+        snprintf(evidence, sizeof evidence, "%s in %s", t->wrong, text);
+    } else {
+        snprintf(evidence, sizeof evidence, "%s: %s", text, t->wrong[0] ? t->wrong : t->o.lacking);
+    }
+    gemmux_child_say(child, 1, proof, done, evidence);
+}
+
+static void prove_all(const gemmux_proving *job, const gemmux_child *child,
+                      gemmux_proof_device *device, gemmux_threads *several)
+{
     char text[200], evidence[400];
-    gemmux_threads *several = NULL;
     tally sum = {0};
-    gemmux_threads_create(2, &several, NULL); /* NULL, one thread, where there are no more */
     for (int i = 0; i < job->cases->count; i++) {
         const gemmux_case *c = &job->cases->items[i];
         trial t = {.o = {.c = c, .seed = (uint64_t)i + 1}, .machine = *job->machine};
+        t.policy.only = job->kernel->name;
+        t.device = device;
         t.threads = c->threads > 1 ? several : NULL;
         gemmux_case_text(c, text, sizeof text);
         if (gemmux_child_seconds_left(child) < 0) {
             snprintf(evidence, sizeof evidence,
                      "only %d of %d cases fitted into the time limit; none failed", i,
                      job->cases->count);
-            say(child, 1, GEMMUX_PROOF_SKIPPED, sum.done, evidence);
+            gemmux_child_say(child, 1, GEMMUX_PROOF_SKIPPED, sum.done, evidence);
             return;
         }
-        say(child, 0, GEMMUX_PROOF_SKIPPED, sum.done, text);
+        gemmux_child_say(child, 0, GEMMUX_PROOF_SKIPPED, sum.done, text);
         try_case(&t, job->kernel);
         count(&sum, &t, text);
         if (t.wrong[0] || t.o.lacking[0]) {
-            snprintf(evidence, sizeof evidence, "%s: %s", text, t.wrong[0] ? t.wrong : t.o.lacking);
-            say(child, 1, t.wrong[0] ? GEMMUX_PROOF_WRONG : GEMMUX_PROOF_SKIPPED, sum.done,
-                evidence);
+            report(child, &t, text, sum.done);
             return;
         }
         close_trial(&t);
     }
     conclude(child, &sum);
+}
+
+void gemmux_prove(void *context, const gemmux_child *child)
+{
+    const gemmux_proving *job = context;
+    gemmux_threads *several = NULL;
+    gemmux_proof_device *device = NULL;
+    gemmux_error error;
+    if (job->kernel->device == GEMMUX_CUDA) {
+        if (gemmux_proof_device_open(job->machine, &device, &error)) {
+            gemmux_child_say(child, 1, GEMMUX_PROOF_SKIPPED, 0, error.text);
+            return;
+        }
+    } else {
+        gemmux_threads_create(2, &several, NULL); /* NULL, one thread, where there are no more */
+    }
+    prove_all(job, child, device, several);
+    /* The device is left as it is: after a fault every call on it fails, and the process ends. */
     gemmux_threads_free(several);
 }

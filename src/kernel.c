@@ -57,9 +57,11 @@ const char *gemmux_kernel_packing(const gemmux_kernel *kernel)
     return kernel->packing->name;
 }
 
-const char *gemmux_kernel_unproven(const gemmux_kernel *kernel)
+const char *gemmux_kernel_unproven(const gemmux_machine *machine, const gemmux_kernel *kernel)
 {
-    return kernel->unproven;
+    bool proved = machine && kernel->proved_cc && machine->kind == kernel->device &&
+                  machine->cc == kernel->proved_cc;
+    return proved ? NULL : kernel->unproven;
 }
 
 bool gemmux_kernel_built(const gemmux_kernel *kernel)

@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Out of device memory is a device error, not GEMMUX_ERROR_MEMORY: another kernel, whose packing
- * is smaller, may still fit. */
+/* Out of device memory is a device error for weights, not GEMMUX_ERROR_MEMORY: another kernel,
+ * whose packing is smaller, may still fit. For the workspace, where no other is tried, it is. */
 static gemmux_status allocate(gemmux_resident *r, int64_t bytes, const char *what,
-                              gemmux_cu_pointer *pointer, gemmux_error *error)
+                              gemmux_status no_room, gemmux_cu_pointer *pointer,
+                              gemmux_error *error)
 {
     const gemmux_cuda *cuda = &r->device.cuda;
     size_t available = 0, total = 0;
@@ -26,7 +27,7 @@ static gemmux_status allocate(gemmux_resident *r, int64_t bytes, const char *wha
     int result = cuda->memory_allocate(pointer, (size_t)bytes + 16);
     if (result == GEMMUX_CU_OUT_OF_MEMORY) {
         cuda->memory_info(&available, &total);
-        return gemmux_fail(error, GEMMUX_ERROR_DEVICE,
+        return gemmux_fail(error, no_room,
                            "prepare: cuda:%d has no room for %s of %" PRId64
                            " bytes: %zu of its %zu bytes are free",
                            r->device.ordinal, what, bytes, available, total);
@@ -48,7 +49,7 @@ static gemmux_status upload(gemmux_resident *r, const void *from, int64_t bytes,
     char text[96];
     if (!from || bytes <= 0)
         return GEMMUX_OK;
-    gemmux_status status = allocate(r, bytes, what, &pointer, error);
+    gemmux_status status = allocate(r, bytes, what, GEMMUX_ERROR_DEVICE, &pointer, error);
     if (status)
         return status;
     int result = r->device.cuda.copy_to_device(pointer, from, (size_t)bytes);
@@ -128,7 +129,7 @@ gemmux_status gemmux_resident_workspace(gemmux_resident *r, int64_t bytes, gemmu
     gemmux_status status = gemmux_cuda_enter(&r->device, error);
     if (status)
         return status;
-    status = allocate(r, bytes, "the workspace", &pointer, error);
+    status = allocate(r, bytes, "the workspace", GEMMUX_ERROR_MEMORY, &pointer, error);
     if (!status) {
         int result = r->device.cuda.memory_set(pointer, 0, (size_t)bytes);
         if (result)

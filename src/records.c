@@ -36,6 +36,7 @@ struct gemmux_records {
     int capacity;           /* of both */
     void **retired;         /* earlier arrays: reasons of old traces still point into them */
     int retired_count;
+    char *program; /* that GPU kernels are proved in; NULL: the usual one */
 };
 
 static void append_note(char *note, size_t size, const char *text)
@@ -299,6 +300,7 @@ void gemmux_records_free(gemmux_records *records)
     free(records->visible);
     free(records->shares);
     free(records->entries.items);
+    free(records->program);
     free(records);
 }
 
@@ -423,4 +425,21 @@ gemmux_status gemmux_records_learn(gemmux_records *records, gemmux_machine *mach
     }
     free(entries);
     return status;
+}
+
+gemmux_status gemmux_records_prover(gemmux_records *records, const char *program,
+                                    gemmux_error *error)
+{
+    char *copy = program ? strdup(program) : NULL;
+    if (program && !copy) {
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "records: out of memory");
+    }
+    free(records->program);
+    records->program = copy;
+    return GEMMUX_OK;
+}
+
+const char *gemmux_records_program(const gemmux_records *records)
+{
+    return records->program;
 }

@@ -72,4 +72,7 @@ const gemmux_entry *gemmux_entries_find(const gemmux_entries *entries, const gem
 gemmux_status gemmux_entries_put(gemmux_entries *entries, const gemmux_entry *entry,
                                  gemmux_error *error);
 
+/* What gemmux_records_prover was told, or NULL. */
+const char *gemmux_records_program(const gemmux_records *records);
+
 #endif

@@ -52,11 +52,28 @@ static void append_cpu(char *buffer, size_t size)
     }
 }
 
+/* The driver's own version, "580.159.03"; libcuda tells only which CUDA it is for. */
+static void append_driver(char *buffer, size_t size)
+{
+    char line[64] = "";
+    FILE *file = fopen("/sys/module/nvidia/version", "re");
+    if (file) {
+        if (!fgets(line, sizeof line, file)) {
+            line[0] = 0;
+        }
+        fclose(file);
+    }
+    size_t used = strlen(buffer);
+    line[strcspn(line, "\n")] = 0;
+    snprintf(buffer + used, size - used, "%s%s", line[0] ? " module " : "", line);
+}
+
 const char *gemmux_machine_identity(const gemmux_machine *machine, char *buffer, size_t size)
 {
     if (machine->kind == GEMMUX_CUDA) {
         snprintf(buffer, size, "cuda %s cc %d driver %d", machine->name, machine->cc,
                  machine->library[GEMMUX_LIB_CUDA].version);
+        append_driver(buffer, size);
         return buffer;
     }
     snprintf(buffer, size, "cpu %s isa %" PRIx32, machine->name, machine->isa);

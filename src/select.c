@@ -419,8 +419,8 @@ static bool check_records(const select_context *s, candidate *c)
         return false;
     bool open =
         s->machine->described || proved || gemmux_glob_list(s->policy->only, c->kernel->name);
-    return open || !c->kernel->unproven ||
-           !fail(c, GEMMUX_CHECK_UNPROVEN, 0, 0, c->kernel->unproven);
+    const char *unproven = gemmux_kernel_unproven(s->machine, c->kernel);
+    return open || !unproven || !fail(c, GEMMUX_CHECK_UNPROVEN, 0, 0, unproven);
 }
 
 static bool check_flags(const select_context *s, candidate *c, bool priced)

@@ -406,6 +406,12 @@ static void break_unproven(const scene *good)
     expect_broken(&s, GEMMUX_CHECK_UNPROVEN, GEMMUX_CHECK_UNPROVEN);
     gemmux_reason_text(&trace.reasons[0], s.kernel, &s.problem, &s.machine, text, sizeof text);
     assert_non_null(strstr(text, "compiled only"));
+    young.proved_cc = s.machine.cc + 1;
+    expect_broken(&s, GEMMUX_CHECK_UNPROVEN, GEMMUX_CHECK_UNPROVEN);
+    young.proved_cc = s.machine.cc;
+    if (s.machine.kind == GEMMUX_CUDA && young.device == GEMMUX_CUDA)
+        expect_accepted(&s);
+    young.proved_cc = 0;
     s.policy.only = young.name;
     expect_accepted(&s);
     s.policy.only = NULL;

@@ -16,9 +16,10 @@
 /* .run of a descriptor: NULL where there is no nvcc, which is a reason like any other. */
 #define GEMMUX_CUDA_RUN(function) (GEMMUX_CUDA_BUILT ? (function) : NULL)
 
-/* .unproven of kernels whose source runs in tests/emulator. */
+/* .unproven of kernels whose source runs in tests/emulator, with .proved_cc = 90. */
 #define GEMMUX_CUDA_EMULATED                                                                       \
-    "compiled, and its packing and index arithmetic tested on the CPU; not run on a device yet"
+    "proved on sm_90; no device of 8.x, 10.x, 11.x or 12.x has run it, there it is compiled and "  \
+    "its source tested on the CPU"
 
 typedef struct gemmux_cuda_code {
     gemmux_cuda_device device;

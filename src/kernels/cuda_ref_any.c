@@ -115,6 +115,7 @@ const gemmux_kernel gemmux_kernel_cuda_ref_any = {
     .form_count = 1,
     .packing = &gemmux_packing_plain,
     .unproven = GEMMUX_CUDA_EMULATED,
+    .proved_cc = 90,
     .prepare = prepare,
     .release = release,
     .run = GEMMUX_CUDA_RUN(run),

@@ -475,6 +475,7 @@ const gemmux_kernel gemmux_kernel_cuda_sm80_upcast = {
     .k_multiple = 8,
     .configure = configure,
     .unproven = GEMMUX_CUDA_EMULATED,
+    .proved_cc = 90,
     .prepare = prepare,
     .release = release,
     .run = GEMMUX_CUDA_RUN(run),

@@ -170,6 +170,11 @@ static inline float __shfl_down_sync(unsigned mask, float value, int by)
     return got;
 }
 
+static inline void __trap()
+{
+    emulated_die("a trap");
+}
+
 /* ---- arithmetic ---- */
 
 /* Nearest number, ties to even, of a small float with these many bits; NaN is all ones. */

@@ -22,6 +22,11 @@ for file in bin/gemmux include/gemmux.h share/man/man1/gemmux.1 \
     [ -f "$tree/$file" ] || { echo "install: $file is missing"; exit 1; }
 done
 
+# The proving program finds its library in the moved tree by itself, and is of no use to people.
+code=0
+env -u LD_LIBRARY_PATH "$tree/libexec/gemmux/gemmux-prove" 2>"$work/prove.log" || code=$?
+[ "$code" -eq 2 ] || { cat "$work/prove.log"; echo "install: gemmux-prove ended with $code"; exit 1; }
+
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$root/README.md" >"$work/main.c"
 [ -s "$work/main.c" ] || { echo "install: README.md has no C example"; exit 1; }
 

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# cli.sh GEMMUX: check and bench on the emulated GPU: a kernel is proved in a process of its own
+# before it is timed, and one that cannot be proved is not used, though it was asked for by name.
+set -u
+gemmux=$1
+XDG_CACHE_HOME=$(mktemp -d)
+export XDG_CACHE_HOME NO_COLOR=1 COLUMNS=200 EMULATED_MULTIPROCESSORS=2
+trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
+bad=0
+expect() { # CODE TEXT COMMAND...: exit code, and a line of the output that has TEXT
+    local code=$1 text=$2 out rc
+    shift 2
+    out=$("$@" 2>&1)
+    rc=$?
+    if [ "$rc" -ne "$code" ] || ! grep -qE -- "$text" <<<"$out"; then
+        printf 'FAIL %s\nexpected %s and "%s", got %s:\n%s\n' "$*" "$code" "$text" "$rc" "$out"
+        bad=1
+    fi
+}
+small=(linear --device cuda:0 --m 1,3 --n 48 --k 64 --w mxfp4)
+
+# Not even by name, where the proof does not fit into its time.
+expect 3 'cuda_sm80_upcast could not be proved' \
+    "$gemmux" bench "${small[@]}" --only cuda_sm80_upcast --timeout 1
+# A program that is not gemmux, or another build of it, proves nothing.
+expect 0 'cuda_ref_any +skipped .*cannot start /nowhere' \
+    env GEMMUX_PROVER=/nowhere "$gemmux" check --device cuda:0 cuda_ref_any
+expect 0 'cuda_ref_any +skipped .*ended by itself' \
+    env GEMMUX_PROVER=/bin/true "$gemmux" check --device cuda:0 cuda_ref_any
+# The host's kernels are proved on the host.
+expect 0 'ref_any +skipped .*it runs on the host' "$gemmux" check --device cuda:0 ref_any
+
+expect 0 'cuda_ref_any +proved ' "$gemmux" check --device cuda:0 cuda_ref_any --timeout 600
+expect 0 'cuda_ref_any +proved .* kept ' "$gemmux" check --device cuda:0 cuda_ref_any
+expect 0 '^chosen: cuda_ref_any' "$gemmux" bench "${small[@]}" --only cuda_ref_any
+[ "$bad" -eq 0 ] && echo "emulated GPU: check and bench do as they should"
+exit "$bad"
