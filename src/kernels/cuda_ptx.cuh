@@ -21,6 +21,14 @@ template <bool F16> __device__ __forceinline__ uint32_t fma2(uint32_t a, uint32_
     return d;
 }
 
+/* (a & mask) | b. Of two constants ptxas would make two instructions: b is put into a register. */
+__device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t mask, uint32_t b)
+{
+    uint32_t d;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(b));
+    return d;
+}
+
 __device__ __forceinline__ uint32_t prmt(uint32_t a, uint32_t b, uint32_t selector)
 {
     uint32_t d;
@@ -75,6 +83,12 @@ __device__ __forceinline__ uint4 load_stream(const void *from)
     return v;
 }
 
+/* Brings a line to L1 (or L2), for a load that comes later: no register waits for it. */
+__device__ __forceinline__ void prefetch(const void *from)
+{
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(from));
+}
+
 /* The block's dynamic shared memory, 128-byte aligned, and addresses in it. */
 __device__ __forceinline__ uint8_t *dynamic_shared()
 {
@@ -92,6 +106,17 @@ __device__ __forceinline__ void copy_async(uint32_t to, const void *from, bool v
 {
     int bytes = valid ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
+                 : "memory");
+}
+
+/* 4 or 8 bytes likewise. */
+template <int BYTES>
+__device__ __forceinline__ void copy_async_small(uint32_t to, const void *from, bool valid)
+{
+    static_assert(BYTES == 4 || BYTES == 8, "sizes that cp.async.ca knows");
+    int bytes = valid ? BYTES : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(BYTES),
+                 "r"(bytes)
                  : "memory");
 }
 

@@ -23,12 +23,6 @@ template <bool F16> __device__ __forceinline__ uint32_t one2()
     return F16 ? 0x3c003c00u : 0x3f803f80u;
 }
 
-/* (a & mask) | b, which ptxas makes one LOP3. */
-__device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t mask, uint32_t b)
-{
-    return (a & mask) | b;
-}
-
 /* ---- what a kind is ---- */
 
 template <int KIND> struct kind_traits {

@@ -42,8 +42,10 @@ __device__ __forceinline__ block open_block(const parameters &p, const uint8_t *
     b.zeros = matrix + p.zeros_at;
     if (kind_traits<KIND>::mx) {
         b.scales += int64_t(row_block) * p.units * 32 + g * 4;
-        uint32_t shifts = __ldg(
-            reinterpret_cast<const uint16_t *>(matrix + p.shifts_at + row_block * 16 + g * 2));
+        uint32_t shifts = 0;
+        if (!p.unshifted)
+            shifts = __ldg(
+                reinterpret_cast<const uint16_t *>(matrix + p.shifts_at + row_block * 16 + g * 2));
         b.mx[0] = mx_base<KIND>(shifts & 255);
         b.mx[1] = mx_base<KIND>(shifts >> 8);
     } else if (kind_traits<KIND>::nv) {
@@ -69,6 +71,15 @@ __device__ __forceinline__ void load_small(const uint8_t *from, int bytes, uint3
     } else {
         out[0] = __ldg(reinterpret_cast<const uint16_t *>(from));
     }
+}
+
+/* Zero points of [half][row], a byte each, of what is stored for a row pair. Not done
+ * when a unit is loaded: that would wait for all that is under way. */
+__device__ __forceinline__ uint32_t zero_points(const parameters &p, uint32_t stored)
+{
+    if (!p.zero)
+        return 0x08080808u;
+    return p.fine ? stored : prmt(stored, 0, 0x1010);
 }
 
 /* Offset, in scales, of what unit u reads. */
@@ -172,17 +183,15 @@ __device__ __forceinline__ sum_scales scales_of_sums(const parameters &p, const 
     return s;
 }
 
-/* INT4: -(offset + zero) twice, for rows 2g + odd. */
+/* INT4: -(offset + zero) twice, for rows 2g + odd: bytes beside those of -128 or -1024. */
 template <int KIND, bool F16>
 __device__ __forceinline__ uint32_t int4_subtract(const parameters &p, const unit<KIND> &from,
                                                   int half, int odd)
 {
-    uint32_t zero = 8;
     if (kind_traits<KIND>::minima)
-        zero = 0;
-    else if (p.zero)
-        zero = from.zero[0] >> (16 * (p.fine ? half : 0) + 8 * odd) & 255;
-    return (F16 ? 0xe400e400u : 0xc300c300u) + zero * 0x00010001u;
+        return F16 ? 0xe400e400u : 0xc300c300u;
+    return prmt(zero_points(p, from.zero[0]), F16 ? 0xe4e4e4e4u : 0xc3c3c3c3u,
+                0x4040u + (half * 2 + odd) * 0x0101u);
 }
 
 template <int KIND, bool F16>
@@ -201,6 +210,37 @@ __device__ __forceinline__ void multipliers_of(const block &b, const unit<KIND> 
     }
 }
 
+/* One row block's operands of both products of a half: columns 8l.. of rows 2g and 2g + 1. */
+template <int KIND, bool F16>
+__device__ __forceinline__ void operands_of(const parameters &p, const block &b,
+                                            const unit<KIND> &from, int half, int term,
+                                            uint32_t (&a)[2][4])
+{
+    uint32_t by[2], even[4], odd[4], minus[2] = {};
+    multipliers_of<KIND, F16>(b, from, half, by);
+    if (kind_traits<KIND>::int4) {
+        minus[0] = int4_subtract<KIND, F16>(p, from, half, 0);
+        minus[1] = int4_subtract<KIND, F16>(p, from, half, 1);
+    }
+    decode<KIND, F16>(row_words<KIND>(from, half, 0), by[0], minus[0], term, even);
+    decode<KIND, F16>(row_words<KIND>(from, half, 1), by[1], minus[1], term, odd);
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        a[i][0] = even[2 * i], a[i][1] = odd[2 * i];
+        a[i][2] = even[2 * i + 1], a[i][3] = odd[2 * i + 1];
+    }
+}
+
+/* What minima multiply: the sums of x over the half, in each of the lane's columns. */
+template <int KIND, bool F16> __device__ __forceinline__ void add_up_x(uint4 x, float (&sum)[4])
+{
+    if (kind_traits<KIND>::minima) {
+        const uint32_t ones[4] = {one2<F16>(), one2<F16>(), one2<F16>(), one2<F16>()};
+        mma<F16>(sum, ones, x.x, x.y);
+        mma<F16>(sum, ones, x.z, x.w);
+    }
+}
+
 /* sums += unit . x for MT row blocks and NT columns of eight rows of x. x_of(half, t) gives the
  * lane's eight columns of row 8t + g. */
 template <int KIND, bool F16, int MT, int NT, class X>
@@ -215,36 +255,18 @@ __device__ __forceinline__ void multiply(const parameters &p, const block (&bloc
 #pragma unroll
         for (int term = 0; term < T::terms; term++) {
             uint32_t a[MT][2][4]; /* [row block][first, second product] */
-            sum_scales scales[MT];
+            sum_scales scales[MT] = {};
 #pragma unroll
             for (int m = 0; m < MT; m++) {
-                uint32_t by[2];
-                uint32_t even[4], odd[4];
-                multipliers_of<KIND, F16>(blocks[m], units[m], half, by);
-                uint32_t minus[2] = {};
-                if (T::int4) {
-                    minus[0] = int4_subtract<KIND, F16>(p, units[m], half, 0);
-                    minus[1] = int4_subtract<KIND, F16>(p, units[m], half, 1);
-                }
-                decode<KIND, F16>(row_words<KIND>(units[m], half, 0), by[0], minus[0], term, even);
-                decode<KIND, F16>(row_words<KIND>(units[m], half, 1), by[1], minus[1], term, odd);
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    a[m][i][0] = even[2 * i], a[m][i][1] = odd[2 * i];
-                    a[m][i][2] = even[2 * i + 1], a[m][i][3] = odd[2 * i + 1];
-                }
+                operands_of<KIND, F16>(p, blocks[m], units[m], half, term, a[m]);
                 if (!direct)
                     scales[m] = scales_of_sums<KIND, F16>(p, blocks[m], units[m], u, half);
             }
 #pragma unroll
             for (int t = 0; t < NT; t++) {
                 uint4 x = x_of(half, t);
-                float ones_dot_x[4] = {};
-                if (T::minima) {
-                    uint32_t ones[4] = {one2<F16>(), one2<F16>(), one2<F16>(), one2<F16>()};
-                    mma<F16>(ones_dot_x, ones, x.x, x.y);
-                    mma<F16>(ones_dot_x, ones, x.z, x.w);
-                }
+                float x_sum[4] = {};
+                add_up_x<KIND, F16>(x, x_sum);
 #pragma unroll
                 for (int m = 0; m < MT; m++) {
                     float(&sum)[4] = sums[m][t];
@@ -258,11 +280,11 @@ __device__ __forceinline__ void multiply(const parameters &p, const block (&bloc
                     mma<F16>(part, a[m][1], x.z, x.w);
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
-                        float scale = i < 2 ? scales[m].scale.x : scales[m].scale.y;
-                        sum[i] = fmaf(scale, part[i], sum[i]);
+                        sum[i] =
+                            fmaf(i < 2 ? scales[m].scale.x : scales[m].scale.y, part[i], sum[i]);
                         if (T::minima)
                             sum[i] = fmaf(i < 2 ? scales[m].minimum.x : scales[m].minimum.y,
-                                          ones_dot_x[i], sum[i]);
+                                          x_sum[i], sum[i]);
                     }
                 }
             }
@@ -309,7 +331,7 @@ __device__ __forceinline__ finisher open_finisher(const parameters &p, const uin
     f.factor = __ldg(reinterpret_cast<const float2 *>(factors + n));
     f.factor.x *= sum_factor<KIND, F16>();
     f.factor.y *= sum_factor<KIND, F16>();
-    if (kind_traits<KIND>::mx && folds<KIND, F16>::value) { /* scales were shifted: 2^shift */
+    if (kind_traits<KIND>::mx && folds<KIND, F16>::value && !p.unshifted) { /* 2^shift */
         f.factor.x *= __uint_as_float((127u + matrix[p.shifts_at + n]) << 23);
         f.factor.y *= __uint_as_float((127u + matrix[p.shifts_at + n + 1]) << 23);
     }

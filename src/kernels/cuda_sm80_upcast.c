@@ -16,10 +16,14 @@ extern const gemmux_packing gemmux_packing_sm80_fragments;
 
 enum {
     FORM_MX_BF16,
+    FORM_BYTES_BF16,
+    FORM_INT4_BF16,
     FORM_RAW_BF16,
     FORM_NF4_BF16,
     FORM_NF4X_BF16,
     FORM_MX_F16,
+    FORM_BYTES_F16,
+    FORM_INT4_F16,
     FORM_RAW_F16,
     FORM_NF4_F16,
     FORM_NF4X_F16,
@@ -28,14 +32,14 @@ enum {
 /* What one form's blocks are made of; cuda_sm80_upcast.cu says the same in its templates. */
 typedef struct shape {
     const char *suffix;
-    int threads, row_blocks, rows; /* rows of x in one pass or tile */
+    int threads, row_blocks, rows; /* row_blocks: 0: all; rows of x in one pass or tile */
     int partial_bytes;             /* of sums, a block that shares K */
     int smem_bytes;
 } shape;
 
 static const shape shapes[GEMMUX_UPCAST_FORMS] = {
-    [GEMMUX_UPCAST_S1] = {"s1", 256, 1, 8, 256 * 2 * 4, 0},
-    [GEMMUX_UPCAST_S2] = {"s2", 256, 2, 16, 256 * 2 * 4, 0},
+    [GEMMUX_UPCAST_S1] = {"s1", GEMMUX_UPCAST_S1_WARPS * 32, 0, 8, 0, GEMMUX_UPCAST_STREAM_SMEM},
+    [GEMMUX_UPCAST_S2] = {"s2", GEMMUX_UPCAST_S2_WARPS * 32, 0, 16, 0, GEMMUX_UPCAST_STREAM_SMEM},
     [GEMMUX_UPCAST_L64] = {"l64", 128, 8, 64, 128 * 64 * 4, GEMMUX_UPCAST_STAGES * 64 * 128},
     [GEMMUX_UPCAST_L128] = {"l128", 256, 16, 128, 0, GEMMUX_UPCAST_STAGES * 128 * 128},
 };
@@ -45,6 +49,7 @@ typedef struct upcast_state {
     gemmux_cu_function forms[GEMMUX_UPCAST_FORMS], route, scatter, gather;
     gemmux_sm80_layout layout;
     int kind, multiprocessors;
+    bool looked, shifted; /* whether some row of w has a shift: known once looked */
 } upcast_state;
 
 /* ---- workspace ---- */
@@ -83,18 +88,17 @@ static workspace lay_out(const gemmux_problem *p, int multiprocessors)
     int64_t rows = gemmux_problem_rows(p);
     int64_t columns = p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? p->n / 2 : p->n;
     w.partials_at = COUNTERS * 4;
-    w.count_at = w.partials_at;
     if (p->op != GEMMUX_MOE) {
         /* choose_splits makes fewer than 3.5 blocks a multiprocessor of what it splits. A quarter
          * of the weights at most: a plan is to stay about as large as they are. */
         int64_t weights = gemmux_stored_bytes(p->w, 1, p->n, p->k);
-        int64_t most = shapes[rows > 16 ? GEMMUX_UPCAST_L64 : GEMMUX_UPCAST_S1].partial_bytes *
-                       (int64_t)multiprocessors * 7 / 2;
-        int64_t wanted = weights / 4 > 1 << 20 ? weights / 4 : 1 << 20;
-        w.partials_bytes = round_up(wanted < most ? wanted : most, 256);
+        int64_t most = shapes[GEMMUX_UPCAST_L64].partial_bytes * (int64_t)multiprocessors * 7 / 2;
+        int64_t wanted = round_up(weights / 4 < most ? weights / 4 : most, 256);
+        w.partials_bytes = rows > 16 ? wanted : 0;
         w.bytes = w.partials_at + w.partials_bytes;
         return w;
     }
+    w.count_at = w.partials_at;
     w.sorted_at = w.count_at + 256;
     w.tiles_at = w.sorted_at + round_up(rows * 4, 256);
     w.rows_at = w.tiles_at + round_up(most_tiles(p, shapes[0].rows) * 12, 256);
@@ -161,12 +165,14 @@ static void release(void *state)
     free(s);
 }
 
-/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold. */
-static gemmux_status check_span(const upcast_state *s, const gemmux_packed *w, gemmux_error *error)
+/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold, and
+ * sees whether any is shifted. */
+static gemmux_status check_span(upcast_state *s, const gemmux_packed *w, gemmux_error *error)
 {
     const gemmux_cuda *cuda = &s->code.device.cuda;
     int64_t bytes = s->layout.row_blocks * 4;
     uint32_t *flags = calloc((size_t)bytes + 4, 1);
+    s->looked = true;
     gemmux_status status = GEMMUX_OK;
     if (!flags)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuda_sm80_upcast: out of memory");
@@ -176,12 +182,14 @@ static gemmux_status check_span(const upcast_state *s, const gemmux_packed *w, g
         int result = bytes ? cuda->copy_to_host(flags, from, (size_t)bytes) : 0;
         if (result)
             status = gemmux_cuda_fail(cuda, result, "cuda_sm80_upcast: reading its flags", error);
-        for (int64_t i = 0; i < s->layout.row_blocks && !status; i++)
+        for (int64_t i = 0; i < s->layout.row_blocks && !status; i++) {
+            s->shifted |= (flags[i] & GEMMUX_SM80_SHIFTED) != 0;
             if (flags[i] & GEMMUX_SM80_SPAN_TOO_WIDE)
                 status = gemmux_fail(error, GEMMUX_ERROR_DEVICE,
                                      "cuda_sm80_upcast: scales of one row of w, among rows %lld to "
                                      "%lld of matrix %lld, span more powers of two than bf16 holds",
                                      (long long)i * 16, (long long)i * 16 + 15, (long long)matrix);
+        }
     }
     free(flags);
     return status;
@@ -302,6 +310,7 @@ static gemmux_upcast_parameters describe(const gemmux_call *call, const workspac
         .y_format = call->y_format.id,
         .gather = (p->epilogue & GEMMUX_EPILOGUE_GATHER) != 0,
         .swiglu = (p->epilogue & GEMMUX_EPILOGUE_SWIGLU) != 0,
+        .unshifted = s->looked && !s->shifted,
         .y_pairs = ((uintptr_t)call->y | (uintptr_t)call->y_row_bytes) % (uintptr_t)y_each == 0,
         .alpha = p->swiglu_alpha > 0 ? p->swiglu_alpha : 1.702f,
         .limit = p->swiglu_limit > 0 ? p->swiglu_limit : 7.0f,
@@ -336,7 +345,7 @@ static void choose_splits(const upcast_state *s, const workspace *at, int form, 
 {
     const shape *f = &shapes[form];
     int64_t wanted = 2 * (int64_t)s->multiprocessors;
-    if (p->experts || !f->partial_bytes || tiles * 4 >= wanted * 3 || tiles > COUNTERS)
+    if (p->experts || form != GEMMUX_UPCAST_L64 || tiles * 4 >= wanted * 3 || tiles > COUNTERS)
         return;
     int64_t splits = divide_up(wanted, tiles), most = p->units / 8;
     splits = splits < most ? splits : most;
@@ -370,12 +379,12 @@ static gemmux_status launch_product(const gemmux_call *call, const workspace *at
     int form = choose_form(s, p);
     const shape *f = &shapes[form];
     bool streams = form == GEMMUX_UPCAST_S1 || form == GEMMUX_UPCAST_S2;
-    int64_t row_tiles = divide_up(p->row_blocks, f->row_blocks);
-    int64_t groups = streams ? 1 : divide_up(p->m, f->rows);
+    int64_t row_tiles = streams ? 1 : divide_up(p->row_blocks, f->row_blocks);
+    int64_t groups = divide_up(p->m, f->rows);
     gemmux_status status = GEMMUX_OK;
     if (p->experts) {
         p->routed = !streams || p->m > GEMMUX_UPCAST_DIRECT_ROWS;
-        groups = p->routed ? most_tiles(call->problem, f->rows) : p->m;
+        groups = most_tiles(call->problem, f->rows);
         p->tile_rows = f->rows;
     }
     if (p->routed)
@@ -386,11 +395,9 @@ static gemmux_status launch_product(const gemmux_call *call, const workspace *at
     choose_splits(s, at, form, row_tiles * groups, p);
     p->row_tiles = (int32_t)row_tiles;
     p->token_tiles = (int32_t)groups;
-    unsigned grid[3] = {(unsigned)row_tiles, (unsigned)p->splits, (unsigned)groups};
-    if (!streams) {
-        grid[0] = (unsigned)(row_tiles * groups);
-        grid[2] = 1;
-    }
+    unsigned grid[3] = {(unsigned)(row_tiles * groups), (unsigned)p->splits, 1};
+    if (streams)
+        grid[0] = (unsigned)s->multiprocessors;
     return gemmux_cuda_launch(&s->code, s->forms[form], grid, (unsigned)f->threads,
                               (unsigned)f->smem_bytes, call->stream, p, error);
 }
@@ -429,13 +436,12 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 
 /* ---- contract ---- */
 
-#define SCALED                                                                                     \
-    (GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) | GEMMUX_BIT(GEMMUX_MXFP8) |              \
-     GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_E5M2) | GEMMUX_BIT(GEMMUX_INT8) |                 \
-     GEMMUX_BIT(GEMMUX_INT4))
+#define MX    (GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) | GEMMUX_BIT(GEMMUX_MXFP8))
+#define BYTES (GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_E5M2) | GEMMUX_BIT(GEMMUX_INT8))
+#define INT4  GEMMUX_BIT(GEMMUX_INT4)
 
-/* Shares are estimates: mma.sync reaches about 0.6 of what wgmma does on Hopper, and decoding
- * takes its part. */
+/* Shares are those of an H200 (bench/results/NOTES-h200.md): of its matrix units at M = 2048, and
+ * of its memory at M = 1 on 14336 x 4096, without the time to launch. */
 #define FORM(xs, ws, how, freedom, compute, bytes)                                                 \
     {                                                                                              \
         .x = GEMMUX_BIT(xs), .w = (ws), .y = GEMMUX_FLOATS, .path = (how),                         \
@@ -448,17 +454,21 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 /* nf4's codebook has 24-bit values: rounded to x's type where the caller allows it, else the sum
  * of three exact terms, which costs three products. */
 static const gemmux_form forms[] = {
-    [FORM_MX_BF16] = FORM(GEMMUX_BF16, SCALED, GEMMUX_PATH_UPCAST, 0, 0.4f, 0.75f),
+    [FORM_MX_BF16] = FORM(GEMMUX_BF16, MX, GEMMUX_PATH_UPCAST, 0, 0.33f, 0.58f),
+    [FORM_BYTES_BF16] = FORM(GEMMUX_BF16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.78f),
+    [FORM_INT4_BF16] = FORM(GEMMUX_BF16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.49f),
     [FORM_RAW_BF16] =
-        FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), GEMMUX_PATH_NATIVE, 0, 0.45f, 0.75f),
+        FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), GEMMUX_PATH_NATIVE, 0, 0.29f, 0.9f),
     [FORM_NF4_BF16] =
-        FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.7f),
-    [FORM_NF4X_BF16] = FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, 0, 0.12f, 0.3f),
-    [FORM_MX_F16] = FORM(GEMMUX_F16, SCALED, GEMMUX_PATH_UPCAST, 0, 0.35f, 0.7f),
-    [FORM_RAW_F16] = FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), GEMMUX_PATH_NATIVE, 0, 0.45f, 0.75f),
+        FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.4f),
+    [FORM_NF4X_BF16] = FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
+    [FORM_MX_F16] = FORM(GEMMUX_F16, MX, GEMMUX_PATH_UPCAST, 0, 0.22f, 0.58f),
+    [FORM_BYTES_F16] = FORM(GEMMUX_F16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.78f),
+    [FORM_INT4_F16] = FORM(GEMMUX_F16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.49f),
+    [FORM_RAW_F16] = FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), GEMMUX_PATH_NATIVE, 0, 0.29f, 0.9f),
     [FORM_NF4_F16] =
-        FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.7f),
-    [FORM_NF4X_F16] = FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, 0, 0.12f, 0.3f),
+        FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.4f),
+    [FORM_NF4X_F16] = FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
 };
 
 const gemmux_kernel gemmux_kernel_cuda_sm80_upcast = {
@@ -466,7 +476,7 @@ const gemmux_kernel gemmux_kernel_cuda_sm80_upcast = {
     .summary = "weights of every format upcast in registers, mma.sync, dense and moe, any M",
     .device = GEMMUX_CUDA,
     .cc_min = 80,
-    .smem_bytes = GEMMUX_UPCAST_STAGES * 128 * 128 + 1024,
+    .smem_bytes = GEMMUX_UPCAST_STREAM_SMEM + 2048,
     .ops = GEMMUX_ALL_OPS,
     .epilogue = GEMMUX_ALL_EPILOGUES,
     .forms = forms,

@@ -3,199 +3,15 @@
  * cuda_sm80_upcast: y = x . w^T with w upcast in registers, on mma.sync.m16n8k16 with w's rows as
  * the 16 rows of A, so that few rows of x waste nothing. Only instructions of sm_80.
  *
- * s1, s2: a block streams 16 or 32 rows of w against at most 8 or 16 rows of x. Its eight warps
- * take units of K in turn, two batches of 16-byte loads in flight a lane; x comes through L1. Sums
- * are joined in shared memory in the order of the warps.
+ * s1, s2: cuda_sm80_stream.cuh.
  * l64, l128: a block makes 128 or 256 rows of w by 64 or 128 rows of x. Each warp has 32 rows of w
  * of its own, which go from memory to registers one or two units ahead; x goes through shared
  * memory by cp.async, four stages deep.
  */
-#include "cuda_sm80_tile.cuh"
+#include "cuda_sm80_stream.cuh"
 
 namespace
 {
-
-/* ---- s1, s2: streaming ---- */
-
-/* Rows of a moe whose routing is so short that each block reads it: those that meet the same
- * expert as product row `leader`, unless an earlier row is their leader. Returns their number. */
-__device__ int rows_of_leader(const parameters &p, int leader, int *rows, int &expert)
-{
-    __shared__ int found;
-    if (threadIdx.x < 32) {
-        int lane = threadIdx.x, count = 0;
-        bool first = true;
-        int mine = p.expert_ids[leader];
-        for (int base = 0; base < p.m; base += 32) {
-            int row = base + lane;
-            bool same = row < p.m && p.expert_ids[row] == mine;
-            unsigned votes = __ballot_sync(0xffffffffu, same);
-            if (same)
-                rows[count + __popc(votes & ((1u << lane) - 1))] = row;
-            if (base == leader / 32 * 32 && (votes & ((1u << leader % 32) - 1)))
-                first = false;
-            if (base < leader / 32 * 32 && votes)
-                first = false;
-            count += __popc(votes);
-        }
-        if (lane == 0)
-            found = first ? count : 0;
-    }
-    __syncthreads();
-    expert = p.expert_ids[leader];
-    return found;
-}
-
-template <int KIND, bool F16, int MT, int NT> struct stream {
-    static constexpr int WARPS = 8;
-    /* Units a batch: 64 bytes a lane and row block, where registers allow. */
-    static constexpr int LOADS = MT * kind_traits<KIND>::loads;
-    static constexpr int WANTED =
-        kind_traits<KIND>::mx || kind_traits<KIND>::nv || kind_traits<KIND>::plain
-            ? 4
-            : 2; /* scales of other kinds take registers too */
-    static constexpr int BATCH = LOADS >= WANTED ? 1 : WANTED / LOADS;
-    static constexpr int PAIRS = MT * NT * 64;
-
-    struct batch {
-        unit<KIND> units[BATCH][MT];
-    };
-
-    static __device__ __forceinline__ void load(const parameters &p, const block (&blocks)[MT],
-                                                int first, int end, batch &to)
-    {
-#pragma unroll
-        for (int i = 0; i < BATCH; i++)
-#pragma unroll
-            for (int m = 0; m < MT; m++)
-                load_unit<KIND>(p, blocks[m], first + i * WARPS, first + i * WARPS < end,
-                                to.units[i][m]);
-    }
-
-    /* x: this lane's part of column 0. Rows of x that do not exist are any other: nobody looks at
-     * their sums. */
-    static __device__ __forceinline__ void
-    multiply_batch(const parameters &p, const block (&blocks)[MT], const char *const (&x)[NT],
-                   int first, int end, const batch &from, float (&sums)[MT][NT][4])
-    {
-        int left = p.k - threadIdx.x % 4 * 8;
-#pragma unroll
-        for (int i = 0; i < BATCH; i++) {
-            int u = first + i * WARPS;
-            if (u >= end)
-                break;
-            auto x_of = [&](int half, int t) {
-                return u * 64 + half * 32 < left
-                           ? __ldg(reinterpret_cast<const uint4 *>(x[t] + int64_t(u) * 128) +
-                                   half * 4)
-                           : make_uint4(0, 0, 0, 0);
-            };
-            multiply<KIND, F16, MT, NT>(p, blocks, from.units[i], u, sums, x_of);
-        }
-    }
-
-    /* The sums of MT row blocks with the rows of x at `x`, over units [begin, end). */
-    static __device__ __forceinline__ void sweep(const parameters &p, const block (&blocks)[MT],
-                                                 const char *const (&x)[NT], int begin, int end,
-                                                 float (&sums)[MT][NT][4])
-    {
-        int u = begin + threadIdx.x / 32;
-        batch now, next;
-        load(p, blocks, u, end, now);
-        for (; u < end; u += BATCH * WARPS) {
-            load(p, blocks, u + BATCH * WARPS, end, next);
-            multiply_batch(p, blocks, x, u, end, now, sums);
-            now = next;
-        }
-    }
-
-    /* Joins the warps, then the splits, and stores. rows: product rows of this pass. */
-    static __device__ void finish(const parameters &p, const uint8_t *matrix, int expert,
-                                  int row_block, const int *rows, int count,
-                                  float (&sums)[MT][NT][4], float *joined)
-    {
-        int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-        for (int m = 0; m < MT; m++)
-#pragma unroll
-            for (int t = 0; t < NT; t++)
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    joined[((warp * MT + m) * NT + t) * 128 + i * 32 + lane] = sums[m][t][i];
-        __syncthreads();
-        /* Each thread has one pair: columns of y 2g and 2g + 1 of a row of x. */
-        constexpr int MINE = (PAIRS + WARPS * 32 - 1) / (WARPS * 32);
-        static_assert(MINE == 1, "one pair a thread");
-        int pair = threadIdx.x;
-        float values[2] = {0.0f, 0.0f};
-        int m = pair / (NT * 64), t = pair / 64 % NT, odd = pair / 32 % 2;
-        if (pair < PAIRS)
-#pragma unroll
-            for (int w = 0; w < WARPS; w++) {
-                const float *from = joined + ((w * MT + m) * NT + t) * 128 + odd * 32 + lane;
-                values[0] += from[0];
-                values[1] += from[64];
-            }
-        bool store = true;
-        if (p.splits > 1)
-            store = join_splits<2>(p, blockIdx.x, blockIdx.y, WARPS * 32, values);
-        int row = t * 8 + lane % 4 * 2 + odd;
-        int n = (row_block + m) * 16 + lane / 4 * 2;
-        if (store && pair < PAIRS && row < count && n < p.n)
-            finish_pair(p, open_finisher<KIND, F16>(p, matrix, expert, n), rows[row], n, values[0],
-                        values[1]);
-    }
-
-    /* grid: row tiles x splits x groups (dense: 1; moe: leaders, or routed tiles). */
-    static __device__ __forceinline__ void run(const parameters &p)
-    {
-        __shared__ float joined[WARPS * MT * NT * 128];
-        __shared__ int rows[GEMMUX_UPCAST_DIRECT_ROWS];
-        int expert = 0, count = p.m;
-        if (!p.experts) {
-            if (threadIdx.x < NT * 8)
-                rows[threadIdx.x] = threadIdx.x;
-        } else if (p.routed) {
-            if (int(blockIdx.z) >= *p.tile_count)
-                return;
-            const int32_t *entry = p.tiles + 3 * blockIdx.z;
-            expert = entry[0];
-            count = entry[2];
-            if (int(threadIdx.x) < count)
-                rows[threadIdx.x] = p.sorted[entry[1] + threadIdx.x];
-        } else {
-            count = rows_of_leader(p, blockIdx.z, rows, expert);
-            if (!count)
-                return;
-        }
-        __syncthreads();
-        bool known = !p.experts || (expert >= 0 && expert < p.experts);
-        const uint8_t *matrix = p.w + (known ? int64_t(expert) : 0) * p.matrix_bytes;
-        int row_block = blockIdx.x * MT;
-        block blocks[MT];
-#pragma unroll
-        for (int m = 0; m < MT; m++)
-            blocks[m] = open_block<KIND>(p, matrix, min(row_block + m, p.row_blocks - 1));
-        int begin = blockIdx.y * p.units_a_split;
-        int end = min(begin + p.units_a_split, p.units);
-        for (int first = 0; first < count; first += NT * 8) {
-            const char *x[NT];
-            float sums[MT][NT][4] = {};
-#pragma unroll
-            for (int t = 0; t < NT; t++) {
-                int row = first + t * 8 + threadIdx.x % 32 / 4;
-                x[t] = x_row(p, rows[row < count ? row : 0]) + threadIdx.x % 4 * 16;
-            }
-            sweep(p, blocks, x, begin, end, sums);
-            if (!known) /* an expert that does not exist */
-                sums[0][0][0] = sums[0][0][1] = sums[0][0][2] = sums[0][0][3] =
-                    __int_as_float(0x7fffffff);
-            finish(p, matrix, known ? expert : 0, row_block, rows + first, count - first, sums,
-                   joined);
-            __syncthreads();
-        }
-    }
-};
 
 /* ---- l64, l128: tiles ---- */
 
@@ -362,15 +178,15 @@ template <int KIND, bool F16, int WARPS, int NT> struct tiled {
 } // namespace
 
 #define DEFINE(kind, type, half)                                                                   \
-    extern "C" __global__ void __launch_bounds__(256, 2)                                           \
+    extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_S1_WARPS * 32, 1)                   \
         upcast_##kind##_##type##_s1(const __grid_constant__ parameters p)                          \
     {                                                                                              \
-        stream<GEMMUX_UPCAST_##kind, half, 1, 1>::run(p);                                          \
+        stream<GEMMUX_UPCAST_##kind, half, 1>::run(p);                                             \
     }                                                                                              \
-    extern "C" __global__ void __launch_bounds__(256, 2)                                           \
+    extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_S2_WARPS * 32, 1)                   \
         upcast_##kind##_##type##_s2(const __grid_constant__ parameters p)                          \
     {                                                                                              \
-        stream<GEMMUX_UPCAST_##kind, half, 2, 2>::run(p);                                          \
+        stream<GEMMUX_UPCAST_##kind, half, 2>::run(p);                                             \
     }                                                                                              \
     extern "C" __global__ void __launch_bounds__(128, 2)                                           \
         upcast_##kind##_##type##_l64(const __grid_constant__ parameters p)                         \

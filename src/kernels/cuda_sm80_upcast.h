@@ -33,8 +33,8 @@ typedef enum gemmux_upcast_kind {
         GEMMUX_UPCAST_KIND_COUNT
 } gemmux_upcast_kind;
 
-/* Forms. s1, s2: a block streams a few row blocks, its warps share K; for up to 8 and 16 rows of
- * x. l64, l128: a block makes a tile of y with x in shared memory. */
+/* Forms. s1, s2: every multiprocessor streams an equal part of w past up to 8 and 16 rows of x.
+ * l64, l128: a block makes a tile of y with x in shared memory. */
 enum {
     GEMMUX_UPCAST_S1,
     GEMMUX_UPCAST_S2,
@@ -44,7 +44,10 @@ enum {
 };
 
 enum {
-    GEMMUX_UPCAST_STAGES = 4,         /* of x in shared memory */
+    GEMMUX_UPCAST_STAGES = 4,    /* of x in shared memory */
+    GEMMUX_UPCAST_S1_WARPS = 16, /* of a block of s1 and s2, and their shared memory: */
+    GEMMUX_UPCAST_S2_WARPS = 16,
+    GEMMUX_UPCAST_STREAM_SMEM = 96 * 1024,
     GEMMUX_UPCAST_MAX_EXPERTS = 1024, /* that the routing kernel counts in shared memory */
     GEMMUX_UPCAST_DIRECT_ROWS = 64,   /* rows of a moe that blocks sort out by themselves */
 };
@@ -75,6 +78,7 @@ typedef struct gemmux_upcast_parameters {
     uint8_t scale_code, zero, scale_block, fine;
     uint8_t y_format, gather, swiglu, routed; /* routed: lists were made by upcast_route */
     uint8_t y_pairs;                          /* two neighbours of y may be stored at once */
+    uint8_t unshifted; /* no row of w has a shift (sm80_fragments.h): they need not be read */
     float alpha, limit;
 } gemmux_upcast_parameters;
 

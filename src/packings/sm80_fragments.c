@@ -316,9 +316,10 @@ static uint32_t pack_scales(const gemmux_tensor *w, const gemmux_sm80_layout *at
     if (f.scale == GEMMUX_CODE_UE8M0 && largest > widest_scale(f.element)) {
         int shift = largest - widest_scale(f.element);
         base[at->shifts_at + n] = (byte)shift;
+        flags = GEMMUX_SM80_SHIFTED;
         /* The smallest code, 2^-16 (E5M2), must stay a bf16 number. */
         if (smallest - shift < 16)
-            flags = GEMMUX_SM80_SPAN_TOO_WIDE;
+            flags |= GEMMUX_SM80_SPAN_TOO_WIDE;
     }
     float factor = f.two_level && w->globals ? w->globals[matrix] : 1;
     if (f.scaling && !at->scale_bytes) {

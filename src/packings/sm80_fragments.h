@@ -29,7 +29,8 @@
  * factors: one f32 a row, what multiplies its finished sum: second-level scales, and for E4M3 and
  * INT8 the scale of a row or tensor. Other codes have that one as a group as long as the row.
  * flags: one u32 a row block: bits 0..15, fragment row r has a NaN code (E4M3), so that all of its
- * y is NaN; bit 16: some row's ue8m0 scales span more than bf16 can hold beside the codes.
+ * y is NaN; bit 16: some row's ue8m0 scales span more than bf16 can hold beside the codes; bit 17:
+ * some row has a shift.
  * shifts: one byte a row, what must be taken from its ue8m0 scales, and given back to its sums, for
  * the largest to fit bf16 beside the codes' own factor; 0 for every ordinary row.
  */
@@ -42,6 +43,7 @@ enum {
     GEMMUX_SM80_ROWS = 16,
     GEMMUX_SM80_UNIT_K = 64,
     GEMMUX_SM80_SPAN_TOO_WIDE = 1 << 16,
+    GEMMUX_SM80_SHIFTED = 1 << 17,
 };
 
 typedef struct gemmux_sm80_layout {

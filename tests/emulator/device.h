@@ -112,6 +112,10 @@ static inline uint4 load_stream(const void *from)
     return *static_cast<const uint4 *>(from);
 }
 
+static inline void prefetch(const void *)
+{
+}
+
 static inline uint8_t *dynamic_shared()
 {
     return emulated_dynamic;
@@ -124,7 +128,12 @@ static inline uint32_t shared_address(const void *in_shared)
 
 static inline void copy_async(uint32_t to, const void *from, bool valid)
 {
-    emulated_copy_async(to, from, valid);
+    emulated_copy_async(to, from, 16, valid);
+}
+
+template <int BYTES> static inline void copy_async_small(uint32_t to, const void *from, bool valid)
+{
+    emulated_copy_async(to, from, BYTES, valid);
 }
 
 static inline void copy_async_commit()
@@ -208,6 +217,11 @@ template <bool F16> static inline uint32_t fma2(uint32_t a, uint32_t b, uint32_t
         d |= uint32_t(emulated_narrow(sum, F16 ? 5 : 8, F16 ? 10 : 7)) << shift;
     }
     return d;
+}
+
+static inline uint32_t and_or(uint32_t a, uint32_t mask, uint32_t b)
+{
+    return (a & mask) | b;
 }
 
 /* prmt.b32 in its default mode: bit 3 of a nibble of the selector repeats the byte's sign. */

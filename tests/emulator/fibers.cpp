@@ -43,7 +43,7 @@ namespace
 enum { STACK_BYTES = 256 << 10, POISON = 0xcb };
 
 struct copy {
-    uint32_t to;
+    uint32_t to, bytes;
     const void *from;
     bool valid, done;
 };
@@ -136,9 +136,9 @@ void complete(copy &c)
         return;
     uint8_t *to = emulated_dynamic + c.to;
     if (c.valid)
-        memcpy(to, c.from, 16);
+        memcpy(to, c.from, c.bytes);
     else
-        memset(to, 0, 16);
+        memset(to, 0, c.bytes);
     c.done = true;
 }
 
@@ -250,13 +250,13 @@ void emulated_barrier()
         leave();
 }
 
-void emulated_copy_async(uint32_t to, const void *from, bool valid)
+void emulated_copy_async(uint32_t to, const void *from, unsigned bytes, bool valid)
 {
-    if (to % 16 || reinterpret_cast<uintptr_t>(from) % 16)
-        emulated_die("cp.async of 16 bytes from %p to %u", from, to);
-    if (to + 16 > dynamic_capacity)
+    if (to % bytes || reinterpret_cast<uintptr_t>(from) % bytes)
+        emulated_die("cp.async of %u bytes from %p to %u", bytes, from, to);
+    if (to + bytes > dynamic_capacity)
         emulated_die("cp.async to byte %u of %zu of shared memory", to, dynamic_capacity);
-    copy c = {to, from, valid, false};
+    copy c = {to, bytes, from, valid, false};
     if (draw() % 2)
         complete(c);
     fibers[current].open_group.push_back(c);

@@ -28,7 +28,7 @@ struct emulated_slot {
  * lane's next meeting. */
 const emulated_slot *emulated_meet(const char *operation, const void *mine, size_t bytes);
 void emulated_barrier();
-void emulated_copy_async(uint32_t to, const void *from, bool valid);
+void emulated_copy_async(uint32_t to, const void *from, unsigned bytes, bool valid);
 void emulated_copy_commit();
 void emulated_copy_wait(int pending);
 void emulated_full(unsigned mask, const char *operation);
