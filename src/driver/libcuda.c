@@ -23,7 +23,7 @@ static gemmux_status find_functions(gemmux_cuda *cuda, void *library, gemmux_err
         if (!found)                                                                                \
             return gemmux_fail(error, GEMMUX_ERROR_DEVICE,                                         \
                                "cuda: %s has no %s: it is not the NVIDIA driver's library, or "    \
-                               "older than CUDA 11.0",                                             \
+                               "older than CUDA 12.0",                                             \
                                cuda->path, symbol);                                                \
         memcpy(&cuda->field, &found, sizeof found);                                                \
     }

@@ -45,7 +45,15 @@ enum {
 /* CUfunction_attribute. */
 enum { GEMMUX_CU_MAX_DYNAMIC_SMEM = 8 };
 
-/* symbol, field, parameters: every entry point that is used, all of them in CUDA 11.0's libcuda. */
+/* cuTensorMapEncodeTiled: CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion. */
+enum {
+    GEMMUX_CU_MAP_UINT16 = 1,
+    GEMMUX_CU_MAP_UINT64 = 4,
+    GEMMUX_CU_MAP_SWIZZLE_128B = 3,
+    GEMMUX_CU_MAP_L2_256B = 3,
+};
+
+/* symbol, field, parameters: every entry point that is used, all of them in CUDA 12.0's libcuda. */
 #define GEMMUX_CUDA_FUNCTIONS(X)                                                                   \
     X("cuInit", init, (unsigned flags))                                                            \
     X("cuDriverGetVersion", driver_version, (int *version))                                        \
@@ -79,7 +87,11 @@ enum { GEMMUX_CU_MAX_DYNAMIC_SMEM = 8 };
     X("cuLaunchKernel", launch,                                                                    \
       (gemmux_cu_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z,             \
        unsigned block_x, unsigned block_y, unsigned block_z, unsigned smem_bytes,                  \
-       gemmux_cu_stream stream, void **parameters, void **extra))
+       gemmux_cu_stream stream, void **parameters, void **extra))                                  \
+    X("cuTensorMapEncodeTiled", tensor_map,                                                        \
+      (void *map, int type, uint32_t rank, void *address, const uint64_t *sizes,                   \
+       const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave,        \
+       int swizzle, int promotion, int fill))
 
 /* The table. Copies are cheap and alike; the library stays open until the process ends. */
 typedef struct gemmux_cuda {
