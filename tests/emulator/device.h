@@ -70,6 +70,18 @@ static inline int min(int a, int b)
     return a < b ? a : b;
 }
 
+static inline int max(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+#define __expf expf // a name that the C library keeps for itself
+
+static inline float __fdividef(float a, float b)
+{
+    return a / b;
+}
+
 static inline int __popc(unsigned bits)
 {
     return __builtin_popcount(bits);
@@ -182,6 +194,31 @@ static inline float __shfl_down_sync(unsigned mask, float value, int by)
 static inline void __trap()
 {
     emulated_die("a trap");
+}
+
+template <class T> static inline T emulated_shuffle(unsigned mask, T value, int from)
+{
+    emulated_full(mask, "shfl.sync");
+    const emulated_slot *lanes = emulated_meet("shfl.sync", &value, sizeof value);
+    T got;
+    memcpy(&got, lanes[from].bytes, sizeof got);
+    return got;
+}
+
+template <class T> static inline T __shfl_sync(unsigned mask, T value, int from)
+{
+    return emulated_shuffle(mask, value, from);
+}
+
+template <class T> static inline T __shfl_xor_sync(unsigned mask, T value, int by)
+{
+    return emulated_shuffle(mask, value, int(threadIdx.x % 32) ^ by);
+}
+
+template <class T> static inline T __shfl_up_sync(unsigned mask, T value, int by)
+{
+    int lane = int(threadIdx.x % 32);
+    return emulated_shuffle(mask, value, lane >= by ? lane - by : lane);
 }
 
 /* ---- arithmetic ---- */

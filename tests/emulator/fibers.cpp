@@ -72,6 +72,7 @@ void **running_parameters;
 int at_barrier, alive;
 uint64_t random_state;
 size_t dynamic_capacity;
+uint64_t yields; /* of this block */
 
 uint64_t draw()
 {
@@ -185,6 +186,7 @@ void run_block()
     memset(emulated_dynamic, POISON, dynamic_capacity);
     memset(static_cast<void *>(warps), 0, sizeof warps);
     at_barrier = 0;
+    yields = 0;
     alive = int(blockDim.x);
     for (unsigned i = 0; i < blockDim.x; i++)
         start(int(i));
@@ -250,6 +252,13 @@ void emulated_barrier()
         leave();
 }
 
+void emulated_yield()
+{
+    if (++yields > UINT64_C(200000) * blockDim.x)
+        emulated_die("a loop waits for what does not come");
+    leave();
+}
+
 void emulated_copy_async(uint32_t to, const void *from, unsigned bytes, bool valid)
 {
     if (to % bytes || reinterpret_cast<uintptr_t>(from) % bytes)
@@ -299,7 +308,7 @@ void emulated_run(const emulated_kernel *kernel, const unsigned grid[3], unsigne
     free(emulated_dynamic);
     dynamic_capacity = dynamic_bytes;
     emulated_dynamic =
-        static_cast<uint8_t *>(aligned_alloc(128, (dynamic_bytes + 255) / 128 * 128));
+        static_cast<uint8_t *>(aligned_alloc(1024, (dynamic_bytes + 2047) / 1024 * 1024));
     uint64_t blocks = uint64_t(grid[0]) * grid[1] * grid[2];
     uint64_t first = draw() % blocks, step = draw() % 2 ? 1 : blocks - 1;
     for (uint64_t i = 0, at = first; i < blocks; i++, at = (at + step) % blocks) {

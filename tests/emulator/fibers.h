@@ -28,6 +28,8 @@ struct emulated_slot {
  * lane's next meeting. */
 const emulated_slot *emulated_meet(const char *operation, const void *mine, size_t bytes);
 void emulated_barrier();
+/* Lets other threads run: what a loop that waits for them calls. */
+void emulated_yield();
 void emulated_copy_async(uint32_t to, const void *from, unsigned bytes, bool valid);
 void emulated_copy_commit();
 void emulated_copy_wait(int pending);

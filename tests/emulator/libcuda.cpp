@@ -8,6 +8,7 @@
 //
 //     EMULATED_CC=90  EMULATED_MULTIPROCESSORS=4  EMULATED_MEMORY_MIB=512  EMULATED_SEED=1
 #include "fibers.h"
+#include "tensor_map.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -421,6 +422,35 @@ int cuFuncSetAttribute(function *f, int attribute, int value)
     if (attribute != 8 || value > most)
         return INVALID_VALUE;
     f->dynamic_limit = value;
+    return OK;
+}
+
+int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *address, const uint64_t *sizes,
+                           const uint64_t *strides, const uint32_t *box, const uint32_t *steps,
+                           int interleave, int swizzle, int, int fill)
+{
+    static const uint32_t bytes[] = {1, 2, 4, 4, 8};
+    emulated_tensor_map made = {
+        EMULATED_TENSOR_MAP, rank, static_cast<uint8_t *>(address), {1, 1, 1}, {0, 0}, {1, 1, 1}, 0,
+        uint32_t(swizzle)};
+    if (type < 0 || type > 4 || rank < 2 || rank > 3 || interleave || fill ||
+        (swizzle != 0 && swizzle != 3) || reinterpret_cast<uint64_t>(address) % 16 ||
+        reinterpret_cast<uint64_t>(map) % 64)
+        return INVALID_VALUE;
+    made.element_bytes = bytes[type];
+    for (uint32_t i = 0; i < rank; i++) {
+        if (!sizes[i] || sizes[i] > UINT64_C(1) << 32 || !box[i] || box[i] > 256 || steps[i] != 1 ||
+            (i && (strides[i - 1] % 16 || strides[i - 1] >= UINT64_C(1) << 40)))
+            return INVALID_VALUE;
+        made.sizes[i] = sizes[i];
+        made.box[i] = box[i];
+        if (i)
+            made.strides[i - 1] = strides[i - 1];
+    }
+    if (box[0] * made.element_bytes % 16 || (swizzle && box[0] * made.element_bytes > 128))
+        return INVALID_VALUE;
+    memset(map, 0, 128);
+    memcpy(map, &made, sizeof made);
     return OK;
 }
 
