@@ -4,8 +4,9 @@
  * experts chosen) rotated past the L2 cache where M is small, median of repeated launches. Beside
  * each stands what a plain read of the same bytes takes in one launch, in the same run.
  *
- *     gpu_bench [--dry] OUT.json [FILTER]
+ *     gpu_bench [--dry] OUT.json [FILTER [KERNEL]]
  *
+ * FILTER: only cases whose name and format contain it. KERNEL: cuda_sm80_upcast unless named.
  * --dry: shapes a sixteenth as wide and deep and at most 64 rows, to see that it runs; its times
  * mean nothing.
  */
@@ -20,6 +21,7 @@
 #include <time.h>
 
 static bool dry;
+static const char *kernel = "cuda_sm80_upcast";
 enum { MAX_COPIES = 24, SAMPLES = 11 };
 #define ROTATE_BYTES ((dry ? INT64_C(2) : INT64_C(200)) << 20)
 
@@ -296,9 +298,10 @@ static void report(const bench_case *c, const gemmux_problem *p, double us, doub
     char w[40];
     snprintf(w, sizeof w, "%s%s", c->w, c->liberties ? " rounded" : "");
     fprintf(out,
-            "%s\n{\"case\":\"%s\",\"x\":\"%s\",\"w\":\"%s\",\"m\":%lld,\"n\":%lld,\"k\":%lld,"
+            "%s\n{\"kernel\":\"%s\",\"case\":\"%s\",\"x\":\"%s\",\"w\":\"%s\",\"m\":%lld,\"n\":%"
+            "lld,\"k\":%lld,"
             "\"us\":%.3f,\"floor_us\":%.3f,\"bytes\":%lld,\"tflops\":%.1f}",
-            written++ ? "," : "", c->label, c->x, w, (long long)p->m, (long long)p->n,
+            written++ ? "," : "", kernel, c->label, c->x, w, (long long)p->m, (long long)p->n,
             (long long)p->k, us, floor_us, (long long)bytes, tflops);
     printf("%-22s %-4s x %-14s M=%-5lld %9.2f us", c->label, c->x, w, (long long)p->m, us);
     if (floor_us > 0)
@@ -368,7 +371,7 @@ static void bench_one(const bench_case *c)
     make_weights(w, count, p.n, p.k, &weights);
     r.copies = c->experts ? 1 : (int)(ROTATE_BYTES / bytes + 1);
     r.copies = dry ? 2 : r.copies < MAX_COPIES ? r.copies : MAX_COPIES;
-    gemmux_policy policy = {.only = "cuda_sm80_upcast"};
+    gemmux_policy policy = {.only = kernel};
     for (int i = 0; i < r.copies; i++)
         if (gemmux_prepare(&p, &machine, &policy, NULL, &weights, threads, &r.plans[i], &error)) {
             printf("%s %s: %s\n", c->label, c->w, error.text);
@@ -400,7 +403,7 @@ int main(int argc, char **argv)
     argc -= dry;
     argv += dry;
     if (argc < 2) {
-        fprintf(stderr, "usage: gpu_bench [--dry] OUT.json [FILTER]\n");
+        fprintf(stderr, "usage: gpu_bench [--dry] OUT.json [FILTER [KERNEL]]\n");
         return 2;
     }
     gpu_open(&device);
@@ -412,7 +415,8 @@ int main(int argc, char **argv)
     }
     gpu_check(&device, device.device.cuda.module_function(&read_kernel, module, "gpu_read"),
               "gpu_read");
-    gemmux_cuda_module_take(&device.device, "cuda_sm80_upcast", &module, NULL);
+    kernel = argc > 3 ? argv[3] : kernel;
+    gemmux_cuda_module_take(&device.device, kernel, &module, NULL);
     read_buffer = gpu_allocate(&device, 2 * ROTATE_BYTES);
     sink = gpu_allocate(&device, 4);
     out = fopen(argv[1], "w");

@@ -34,6 +34,10 @@ function(gemmux_cuda_kernels out_c out_built)
         foreach(file ${ARGN})
             get_filename_component(name ${file} NAME_WE)
             set(targets "")
+            set(headers ${shared})
+            if(NOT name MATCHES "_sm90") # what only sm_90a includes need not rebuild the others
+                list(FILTER headers EXCLUDE REGEX "/cuda_sm90[a-z0-9_]*\\.c?u?h$")
+            endif()
             if(name MATCHES "_sm90")
                 set(targets "-gencode=arch=compute_90a,code=sm_90a")
             elseif(name MATCHES "_sm80")
@@ -56,8 +60,8 @@ function(gemmux_cuda_kernels out_c out_built)
                 COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
                 COMMAND sh ${GEMMUX_CUDA_ROOT}/cmake/fatbin.sh ${GEMMUX_NVCC} ${fatbin} ${file}
                         -std=c++17 -O3 --threads 2 -compress-mode=size ${targets}
-                        -I${GEMMUX_CUDA_ROOT}/include -I${GEMMUX_CUDA_ROOT}/src/kernels -- ${shared}
-                DEPENDS ${file} ${shared} ${GEMMUX_CUDA_ROOT}/cmake/fatbin.sh
+                        -I${GEMMUX_CUDA_ROOT}/include -I${GEMMUX_CUDA_ROOT}/src/kernels -- ${headers}
+                DEPENDS ${file} ${headers} ${GEMMUX_CUDA_ROOT}/cmake/fatbin.sh
                 COMMENT "Device code of ${name}"
                 VERBATIM)
             list(APPEND fatbins ${fatbin})

@@ -58,8 +58,8 @@ typedef struct rule {
 static const rule rules[] = {
     {"cuda_sm80_upcast", "upcast_route", 0},  {"cuda_sm80_upcast", "upcast_scatter", 0},
     {"cuda_sm80_upcast", "upcast_gather", 0}, {"cuda_sm80_upcast", "upcast_", 1u << HMMA},
-    {"cuda_sm90_upcast", "wide_route", 0},    {"cuda_sm90_upcast", "wide_scatter", 0},
-    {"cuda_sm90_upcast", "wide_stage", 0},    {"cuda_sm90_upcast", "wide_", HOPPER},
+    {"cuda_sm90_upcast", "sm90_route", 0},    {"cuda_sm90_upcast", "sm90_scatter", 0},
+    {"cuda_sm90_upcast", "sm90_arrange", 0},  {"cuda_sm90_upcast", "sm90_", 1u << HGMMA_RS},
 };
 
 /* One image of one target. */

@@ -6,14 +6,15 @@
  *
  *     gpu_kernels [--quick] OUT.xml [FILTER]
  *
- * FILTER: only cases whose name contains it. --quick: a sixth of the M's of each case, other ones
- * in the next case.
+ * FILTER: only cases whose name contains it or matches it, with * for anything. --quick: a sixth of
+ * the M's of each case, other ones in the next case.
  */
 #include "gpu_device.h"
 
 #include "driver/blaslt.h"
 #include "format.h"
 #include "kernel.h"
+#include "wildcard.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -333,7 +334,7 @@ static bool wanted(const char *kernel, const gemmux_problem *p, const char *extr
     snprintf(now.name, sizeof now.name, "%s %s epilogue %d%s%s", kernel,
              gemmux_problem_text(p, text, sizeof text), p->epilogue, extra ? " " : "",
              extra ? extra : "");
-    return !filter || strstr(now.name, filter);
+    return !filter || strstr(now.name, filter) || gemmux_glob_list(filter, now.name);
 }
 
 /* Spoils a few stored numbers in ways that real checkpoints can. */
@@ -450,7 +451,15 @@ static void test_reference(void)
         check_moe("cuda_ref_any", "bf16", "mxfp4", 50, 72, 5, 2, e, all_tokens, 4);
 }
 
-/* ---- cuda_sm80_upcast ---- */
+/* ---- cuda_sm80_upcast, cuda_sm90_upcast ---- */
+
+/* What cuda_sm90_upcast leaves to the other: minima, and nf4's exact codebook. */
+static bool takes(const char *kernel, const char *w, uint32_t liberties)
+{
+    bool all = strcmp(kernel, "cuda_sm90_upcast") != 0;
+    return all || (!strstr(w, ":min") &&
+                   (strncmp(w, "nf4", 3) != 0 || liberties & GEMMUX_LIBERTY_ROUNDED_W));
+}
 
 static const char *const upcast_formats[] = {
     "mxfp4",         "nvfp4",         "mxfp8",
@@ -464,20 +473,25 @@ static const char *const upcast_formats[] = {
     "nf4:g32",       "nf4:row",
 };
 
-static void test_upcast_dense(void)
+static void check_upcast(const char *kernel, const char *x, const char *w)
 {
-    const char *kernel = "cuda_sm80_upcast";
+    const uint32_t rounded = GEMMUX_LIBERTY_ROUNDED_W;
+    if (takes(kernel, w, 0)) {
+        check_dense(kernel, x, w, "f32", 272, 640, 0, 0, all_m, COUNT(all_m));
+        check_dense(kernel, x, w, x, 150, 328, GEMMUX_EPILOGUE_BIAS, 0, few_m, COUNT(few_m));
+    }
+    if (!strncmp(w, "nf4", 3)) {
+        check_dense(kernel, x, w, "f32", 272, 640, 0, rounded, few_m, COUNT(few_m));
+        check_dense(kernel, x, w, x, 150, 328, GEMMUX_EPILOGUE_BIAS, rounded, few_m, COUNT(few_m));
+    }
+}
+
+static void test_upcast_dense(const char *kernel)
+{
     for (int half = 0; half < 2; half++) {
         const char *x = half ? "f16" : "bf16";
-        for (int i = 0; i <= COUNT(upcast_formats); i++) {
-            const char *w = i == COUNT(upcast_formats) ? x : upcast_formats[i];
-            bool nf4 = !strncmp(w, "nf4", 3);
-            check_dense(kernel, x, w, "f32", 272, 640, 0, 0, all_m, COUNT(all_m));
-            check_dense(kernel, x, w, x, 150, 328, GEMMUX_EPILOGUE_BIAS, 0, few_m, COUNT(few_m));
-            if (nf4)
-                check_dense(kernel, x, w, "f32", 272, 640, 0, GEMMUX_LIBERTY_ROUNDED_W, few_m,
-                            COUNT(few_m));
-        }
+        for (int i = 0; i <= COUNT(upcast_formats); i++)
+            check_upcast(kernel, x, i == COUNT(upcast_formats) ? x : upcast_formats[i]);
         /* Shapes: one column, ragged, K under a unit, K = 0, many units (splits). */
         static const int64_t shapes[][2] = {{1, 64},    {17, 8},     {33, 0},    {255, 72},
                                             {48, 4096}, {128, 2880}, {2880, 256}};
@@ -488,12 +502,15 @@ static void test_upcast_dense(void)
                         COUNT(few_m));
         }
         check_dense(kernel, x, "mxfp4", x, 272, 640, 3, 0, all_m, COUNT(all_m));
+        /* Many rows of x, and of w: every size of tile, several rounds of the device. */
+        static const int64_t many_m[] = {300, 700};
+        check_dense(kernel, x, "mxfp4", x, 1100, 136, 1, 0, many_m, COUNT(many_m));
+        check_dense(kernel, x, "int4", "f32", 1100, 136, 1, 0, many_m, COUNT(many_m));
     }
 }
 
-static void test_upcast_odd(void)
+static void test_upcast_odd(const char *kernel)
 {
-    const char *kernel = "cuda_sm80_upcast";
     gemmux_problem p =
         gemmux_problem_linear(1, 64, 320, parse("bf16"), parse("e4m3"), parse("f32"));
     check_case(kernel, &p, few_m, COUNT(few_m), "with NaN", spoil_nan);
@@ -537,14 +554,14 @@ static void test_upcast_odd(void)
     end_case();
 }
 
-static void test_upcast_moe(void)
+static void test_upcast_moe(const char *kernel)
 {
-    const char *kernel = "cuda_sm80_upcast";
     for (int e = 0; e < 16; e++)
         check_moe(kernel, "bf16", "mxfp4", 144, 192, 5, 2, e, all_tokens, COUNT(all_tokens));
     static const char *const formats[] = {"nvfp4", "mxfp8", "int4", "int4:g32:min", "nf4", "bf16"};
     for (int i = 0; i < COUNT(formats); i++)
-        check_moe(kernel, "bf16", formats[i], 96, 136, 8, 4, 15, all_tokens, COUNT(all_tokens));
+        if (takes(kernel, formats[i], 0))
+            check_moe(kernel, "bf16", formats[i], 96, 136, 8, 4, 15, all_tokens, COUNT(all_tokens));
     check_moe(kernel, "f16", "mxfp4", 96, 136, 32, 4, 15, all_tokens, COUNT(all_tokens));
     check_moe(kernel, "bf16", "mxfp4", 64, 64, 128, 8, 7, all_tokens, COUNT(all_tokens));
     check_moe(kernel, "bf16", "mxfp4", 64, 64, 1, 1, 0, all_tokens, COUNT(all_tokens));
@@ -698,6 +715,8 @@ static void test_cublaslt_dequant(void)
     check_case(kernel, &p, few_m, COUNT(few_m), "with wide scales", spoil_scales);
 }
 
+static const char *const upcast_kernels[] = {"cuda_sm80_upcast", "cuda_sm90_upcast"};
+
 int main(int argc, char **argv)
 {
     gemmux_error error;
@@ -721,16 +740,19 @@ int main(int argc, char **argv)
         return 1;
     }
     /* Keeps the device code loaded between plans. */
-    gemmux_cu_module kept[4];
-    gemmux_cuda_module_take(&device.device, "cuda_ref_any", &kept[0], NULL);
-    gemmux_cuda_module_take(&device.device, "cuda_sm80_upcast", &kept[1], NULL);
-    gemmux_cuda_module_take(&device.device, "cuda_sm80_stage", &kept[2], NULL);
-    gemmux_cuda_module_take(&device.device, "cuda_sm80_dequant", &kept[3], NULL);
+    static const char *const kept_images[] = {"cuda_ref_any", "cuda_sm80_upcast",
+                                              "cuda_sm90_upcast", "cuda_sm80_stage",
+                                              "cuda_sm80_dequant"};
+    gemmux_cu_module kept;
+    for (int i = 0; i < COUNT(kept_images); i++)
+        gemmux_cuda_module_take(&device.device, kept_images[i], &kept, NULL);
     double start = seconds();
     fprintf(xml, "<?xml version=\"1.0\"?>\n<testsuite name=\"gpu_kernels\">\n");
-    test_upcast_dense();
-    test_upcast_odd();
-    test_upcast_moe();
+    for (int i = 0; i < COUNT(upcast_kernels); i++) {
+        test_upcast_dense(upcast_kernels[i]);
+        test_upcast_odd(upcast_kernels[i]);
+        test_upcast_moe(upcast_kernels[i]);
+    }
     test_reference();
     if (machine.library[GEMMUX_LIB_CUBLASLT].present) {
         test_cublaslt();

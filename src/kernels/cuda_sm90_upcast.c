@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cuda_sm90_upcast: weights of every format upcast in registers and multiplied by Hopper's wgmma,
+ * from the same packed weights that cuda_sm80_upcast reads; dense and mixture of experts. This is
+ * its contract and its host side: which form runs, how K is split, what the workspace holds.
+ */
+#include "cuda_sm90_upcast.h"
+
+#include "cuda_launch.h"
+#include "format.h"
+#include "packings/sm80_fragments.h"
+
+#include <string.h>
+
+extern const gemmux_packing gemmux_packing_sm80_fragments;
+
+typedef struct shape {
+    const char *suffix;
+    int rows, units, box, groups;
+} shape;
+
+static const shape shapes[GEMMUX_SM90_FORMS] = {
+#define SHAPE(name, rows, units, box, groups)                                                      \
+    [GEMMUX_SM90_##name] = {#name, rows, units, box, groups},
+    GEMMUX_SM90_SHAPES(SHAPE)
+#undef SHAPE
+};
+
+typedef struct state {
+    gemmux_cuda_code code;
+    gemmux_cu_function forms[GEMMUX_SM90_FORMS], route, arrange, scatter;
+    gemmux_sm80_layout layout;
+    int kind, multiprocessors;
+    bool direct; /* scales are in the operand: forms w256 and t64, else w128 */
+} state;
+
+/* ---- workspace ---- */
+
+enum { COUNTERS = 4096, PARTIAL_BYTES = 256 * 64 * 4 }; /* of t64 */
+
+typedef struct workspace {
+    int64_t partials_at, partials_bytes;
+    int64_t count_at, sorted_at, tiles_at; /* routing lists */
+    int64_t rows_at;                       /* unweighted rows that scatter adds up */
+    int64_t arranged_at;
+    int64_t bytes;
+} workspace;
+
+static int64_t round_up(int64_t value, int64_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* Each expert's last tile may be short; rows of experts that do not exist have tiles of their own.
+ */
+static int64_t most_tiles(const gemmux_problem *p, int rows)
+{
+    int64_t product_rows = gemmux_problem_rows(p);
+    int64_t experts = p->experts + 1;
+    return product_rows / rows + (experts < product_rows ? experts : product_rows);
+}
+
+static workspace lay_out(const gemmux_problem *p, int multiprocessors)
+{
+    workspace w = {0};
+    int64_t rows = gemmux_problem_rows(p);
+    int64_t columns = p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? p->n / 2 : p->n;
+    bool moe = p->op == GEMMUX_MOE;
+    w.partials_at = COUNTERS * 4;
+    w.partials_bytes = moe ? 0 : (int64_t)multiprocessors * PARTIAL_BYTES;
+    w.count_at = w.partials_at + w.partials_bytes;
+    w.sorted_at = w.count_at + 256;
+    w.tiles_at = w.sorted_at + (moe ? round_up(rows * 4, 256) : 0);
+    w.rows_at = w.tiles_at + (moe ? round_up(most_tiles(p, 64) * 12, 256) : 0);
+    w.arranged_at = w.rows_at;
+    if (p->epilogue & GEMMUX_EPILOGUE_SCATTER)
+        w.arranged_at += round_up(rows * columns * 4, 256);
+    w.bytes = w.arranged_at + rows * round_up(p->k, GEMMUX_SM80_UNIT_K) * 2;
+    return w;
+}
+
+static int multiprocessors(const gemmux_machine *machine)
+{
+    return machine->cores > 1 ? machine->cores : 2;
+}
+
+static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
+                             const gemmux_form *form, gemmux_config *config)
+{
+    (void)form;
+    if (problem->align && problem->align < 16)
+        return "x and its rows must be aligned to 16 bytes";
+    if (problem->n > 1 << 30 || problem->k > 1 << 30 || gemmux_problem_rows(problem) > 1 << 30)
+        return "sizes beyond 2^30 are not indexed";
+    if (problem->op == GEMMUX_MOE && problem->experts > GEMMUX_UPCAST_MAX_EXPERTS)
+        return "more than 1024 experts do not fit its routing kernel";
+    config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
+    return NULL;
+}
+
+/* ---- prepare ---- */
+
+static bool along_k(gemmux_format f)
+{
+    return f.scaling == GEMMUX_SCALING_GROUP || f.scaling == GEMMUX_SCALING_BLOCK;
+}
+
+static int kind_of(const gemmux_problem *p)
+{
+    switch (p->w.id) {
+    case GEMMUX_MXFP4:
+        return GEMMUX_UPCAST_mxfp4;
+    case GEMMUX_NVFP4:
+        return GEMMUX_UPCAST_nvfp4;
+    case GEMMUX_MXFP8:
+        return p->w.element == GEMMUX_CODE_E5M2 ? GEMMUX_UPCAST_mxfp8e5 : GEMMUX_UPCAST_mxfp8;
+    case GEMMUX_E4M3:
+        return along_k(p->w) ? GEMMUX_UPCAST_e4m3 : GEMMUX_UPCAST_e4m3r;
+    case GEMMUX_E5M2:
+        return GEMMUX_UPCAST_e5m2;
+    case GEMMUX_INT8:
+        return along_k(p->w) ? GEMMUX_UPCAST_int8 : GEMMUX_UPCAST_int8r;
+    case GEMMUX_INT4:
+        return GEMMUX_UPCAST_int4;
+    case GEMMUX_NF4:
+        return GEMMUX_UPCAST_nf4;
+    default:
+        return GEMMUX_UPCAST_raw;
+    }
+}
+
+/* What kind_traits and folds of the device code say: no scale meets the sums along K. */
+static bool is_direct(int kind, bool half)
+{
+    switch (kind) {
+    case GEMMUX_UPCAST_nvfp4:
+    case GEMMUX_UPCAST_raw:
+    case GEMMUX_UPCAST_e4m3r:
+    case GEMMUX_UPCAST_int8r:
+        return true;
+    case GEMMUX_UPCAST_mxfp4:
+    case GEMMUX_UPCAST_mxfp8:
+    case GEMMUX_UPCAST_mxfp8e5:
+        return !half;
+    default:
+        return false;
+    }
+}
+
+static void release(void *made)
+{
+    state *s = made;
+    gemmux_cuda_code_close(&s->code);
+    free(s);
+}
+
+/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold. */
+static gemmux_status check_span(const state *s, const gemmux_packed *w, gemmux_error *error)
+{
+    const gemmux_cuda *cuda = &s->code.device.cuda;
+    int64_t bytes = s->layout.row_blocks * 4;
+    uint32_t *flags = calloc((size_t)bytes + 4, 1);
+    gemmux_status status = GEMMUX_OK;
+    if (!flags)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuda_sm90_upcast: out of memory");
+    for (int64_t matrix = 0; matrix < w->plain.count && !status; matrix++) {
+        gemmux_cu_pointer from = (gemmux_cu_pointer)(uintptr_t)w->data +
+                                 (uint64_t)(matrix * s->layout.matrix_bytes + s->layout.flags_at);
+        int result = bytes ? cuda->copy_to_host(flags, from, (size_t)bytes) : 0;
+        if (result)
+            status = gemmux_cuda_fail(cuda, result, "cuda_sm90_upcast: reading its flags", error);
+        for (int64_t i = 0; i < s->layout.row_blocks && !status; i++)
+            if (flags[i] & GEMMUX_SM80_SPAN_TOO_WIDE)
+                status = gemmux_fail(error, GEMMUX_ERROR_DEVICE,
+                                     "cuda_sm90_upcast: scales of one row of w, among rows %lld to "
+                                     "%lld of matrix %lld, span more powers of two than bf16 holds",
+                                     (long long)i * 16, (long long)i * 16 + 15, (long long)matrix);
+    }
+    free(flags);
+    return status;
+}
+
+static gemmux_status find_functions(state *s, bool half, gemmux_error *error)
+{
+    static const char *const kinds[] = {
+#define KIND_NAME(name) #name,
+        GEMMUX_UPCAST_KINDS(KIND_NAME)
+#undef KIND_NAME
+    };
+    gemmux_status status = GEMMUX_OK;
+    char name[64];
+    for (int i = 0; i < GEMMUX_SM90_FORMS && !status; i++) {
+        if ((i == GEMMUX_SM90_w128) == s->direct)
+            continue;
+        snprintf(name, sizeof name, "sm90_%s_%s_%s", kinds[s->kind], half ? "f16" : "bf16",
+                 shapes[i].suffix);
+        status = gemmux_cuda_code_function(&s->code, name, GEMMUX_SM90_SMEM, &s->forms[i], error);
+    }
+    if (!status)
+        status = gemmux_cuda_code_function(&s->code, "sm90_route", 0, &s->route, error);
+    if (!status)
+        status = gemmux_cuda_code_function(&s->code, "sm90_arrange", 0, &s->arrange, error);
+    if (!status)
+        status = gemmux_cuda_code_function(&s->code, "sm90_scatter", 0, &s->scatter, error);
+    return status;
+}
+
+static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
+                             const gemmux_packed *w, void **made, gemmux_error *error)
+{
+    gemmux_status status = gemmux_packed_expect(w, &gemmux_packing_sm80_fragments, problem, error);
+    if (status)
+        return status;
+    state *s = calloc(1, sizeof *s);
+    if (!s)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuda_sm90_upcast: out of memory");
+    bool half = problem->x.id == GEMMUX_F16;
+    s->kind = kind_of(problem);
+    s->direct = is_direct(s->kind, half);
+    s->multiprocessors = multiprocessors(machine);
+    gemmux_sm80_layout_of(problem->w, problem->n, problem->k, &s->layout);
+    status = gemmux_cuda_code_open(&s->code, machine, "cuda_sm90_upcast", error);
+    if (!status)
+        status = find_functions(s, half, error);
+    bool folded = s->kind == GEMMUX_UPCAST_mxfp4 || s->kind == GEMMUX_UPCAST_mxfp8 ||
+                  s->kind == GEMMUX_UPCAST_mxfp8e5;
+    if (!status && folded && !half) {
+        status = gemmux_cuda_enter(&s->code.device, error);
+        if (!status) {
+            status = check_span(s, w, error);
+            gemmux_cuda_leave(&s->code.device);
+        }
+    }
+    if (status) {
+        release(s);
+        return status;
+    }
+    *made = s;
+    return GEMMUX_OK;
+}
+
+/* ---- run ---- */
+
+static int log2_of(int value)
+{
+    int log2 = 0;
+    while (1 << (log2 + 1) <= value)
+        log2++;
+    return log2;
+}
+
+/* How scales and zero points stand along K: steps of some columns, some bytes each. */
+static void describe_steps(const state *s, const gemmux_problem *p, gemmux_sm90_parameters *to)
+{
+    const gemmux_sm80_layout *layout = &s->layout;
+    bool unit_steps =
+        layout->fine || p->w.scale == GEMMUX_CODE_UE8M0 || s->kind == GEMMUX_UPCAST_nvfp4;
+    to->step_shift = unit_steps ? 6 : to->u.group_shift;
+    if (!layout->scale_bytes || to->u.scale_block)
+        return;
+    to->scale_bytes = s->kind == GEMMUX_UPCAST_nvfp4 ? 64
+                      : layout->fine                 ? 32 * layout->scale_bytes
+                                                     : 16 * layout->scale_bytes;
+    to->zero_bytes = layout->zero_bytes ? (layout->fine ? 32 : 16) : 0;
+}
+
+static gemmux_sm90_parameters describe(const gemmux_call *call, const workspace *at)
+{
+    const state *s = call->state;
+    const gemmux_problem *p = call->problem;
+    const gemmux_sm80_layout *layout = &s->layout;
+    char *base = call->workspace;
+    int64_t y_each = call->y_format.id == GEMMUX_F32 ? 8 : 4;
+    bool moe = p->op == GEMMUX_MOE;
+    gemmux_sm90_parameters made = {.arranged = base + at->arranged_at};
+    made.u = (gemmux_upcast_parameters){
+        .w = call->w->data,
+        .matrix_bytes = layout->matrix_bytes,
+        .scales_at = layout->scales_at,
+        .zeros_at = layout->zeros_at,
+        .factors_at = layout->factors_at,
+        .flags_at = layout->flags_at,
+        .shifts_at = layout->shifts_at,
+        .x = call->x.codes,
+        .x_row_bytes = gemmux_row_stride(&call->x),
+        .y = call->y,
+        .y_row_bytes = call->y_row_bytes,
+        .rows = p->epilogue & GEMMUX_EPILOGUE_SCATTER ? (float *)(base + at->rows_at) : NULL,
+        .bias = p->epilogue & GEMMUX_EPILOGUE_BIAS ? call->bias : NULL,
+        .expert_ids = call->expert_ids,
+        .expert_weights = call->expert_weights,
+        .sorted = (int32_t *)(base + at->sorted_at),
+        .tiles = (int32_t *)(base + at->tiles_at),
+        .tile_count = (int32_t *)(base + at->count_at),
+        .k_order = call->w->plain.k_order,
+        .partials = (float *)(base + at->partials_at),
+        .counters = (uint32_t *)base,
+        .m = (int32_t)gemmux_problem_rows(p),
+        .n = (int32_t)p->n,
+        .k = (int32_t)p->k,
+        .units = (int32_t)layout->units,
+        .row_blocks = (int32_t)layout->row_blocks,
+        .groups = (int32_t)layout->groups,
+        .group_shift = along_k(p->w) ? log2_of(p->w.group) : 31,
+        .splits = 1,
+        .units_a_split = (int32_t)layout->units,
+        .experts = moe ? p->experts : 0,
+        .top_k = p->top_k,
+        .scale_code = p->w.scale,
+        .zero = p->w.zero,
+        .scale_block = p->w.scaling == GEMMUX_SCALING_BLOCK,
+        .fine = (uint8_t)layout->fine,
+        .y_format = call->y_format.id,
+        .gather = (p->epilogue & GEMMUX_EPILOGUE_GATHER) != 0,
+        .swiglu = (p->epilogue & GEMMUX_EPILOGUE_SWIGLU) != 0,
+        .y_pairs = ((uintptr_t)call->y | (uintptr_t)call->y_row_bytes) % (uintptr_t)y_each == 0,
+        .alpha = p->swiglu_alpha > 0 ? p->swiglu_alpha : 1.702f,
+        .limit = p->swiglu_limit > 0 ? p->swiglu_limit : 7.0f,
+    };
+    describe_steps(s, p, &made);
+    return made;
+}
+
+static int64_t row_tiles_of(const gemmux_upcast_parameters *p, const shape *f)
+{
+    return divide_up(p->row_blocks, 4 * (int64_t)f->groups);
+}
+
+/* Clocks of one unit of K in a block of w256 and of t64, measured on an H200. */
+enum { CLOCKS_W256 = 1060, CLOCKS_T64 = 960 };
+
+/* The tile whose rounds over the device cost least. */
+static int choose_form(const state *s, const gemmux_upcast_parameters *p)
+{
+    const shape *wide = &shapes[GEMMUX_SM90_w256], *tall = &shapes[GEMMUX_SM90_t64];
+    int64_t slots = s->multiprocessors;
+    int64_t wide_tiles = row_tiles_of(p, wide) * divide_up(p->m, wide->rows);
+    int64_t tall_tiles = row_tiles_of(p, tall) * divide_up(p->m, tall->rows);
+    int64_t wide_cost = divide_up(wide_tiles, slots) * CLOCKS_W256;
+    int64_t tall_cost = divide_up(tall_tiles, slots) * CLOCKS_T64;
+    if (tall_tiles < slots) /* which then share K */
+        tall_cost = tall_tiles * CLOCKS_T64 / slots + CLOCKS_T64 / 4;
+    if (!s->direct)
+        return GEMMUX_SM90_w128;
+    return wide_cost < tall_cost ? GEMMUX_SM90_w256 : GEMMUX_SM90_t64;
+}
+
+/* Units of K in one stage of a form: as cuda_sm90_tile.cuh's UNITS. */
+static int units_a_stage(const state *s, const shape *f)
+{
+    int bits = (int)(s->layout.unit_bytes / 128);
+    return f->units * bits <= 16 ? f->units : 16 / bits;
+}
+
+/* Blocks share the K of one tile when there are too few tiles to fill the device. */
+static void choose_splits(const state *s, const workspace *at, int form, int64_t tiles,
+                          gemmux_upcast_parameters *p)
+{
+    int units = units_a_stage(s, &shapes[form]);
+    int64_t slots = s->multiprocessors;
+    if (form != GEMMUX_SM90_t64 || tiles * 4 >= slots * 3 || tiles > COUNTERS)
+        return;
+    int64_t splits = slots / tiles, most = p->units / 4;
+    splits = splits < most ? splits : most;
+    splits = splits < 8 ? splits : 8;
+    most = at->partials_bytes / (tiles * PARTIAL_BYTES);
+    splits = splits < most ? splits : most;
+    if (splits < 2)
+        return;
+    p->units_a_split = (int32_t)round_up(divide_up(p->units, splits), units);
+    p->splits = (int32_t)divide_up(p->units, p->units_a_split);
+}
+
+/* Rows of `row_words` 8-byte words, a row a row block, in boxes of `words` by all of a tile's. */
+static int map_rows(const state *s, gemmux_sm90_map *map, const void *at, int64_t row_words,
+                    int words, int row_blocks, const gemmux_sm90_parameters *p)
+{
+    uint64_t matrices = p->u.experts ? (uint64_t)p->u.experts : 1;
+    uint64_t sizes[3] = {(uint64_t)row_words, (uint64_t)p->u.row_blocks, matrices};
+    uint64_t strides[2] = {sizes[0] * 8, (uint64_t)p->u.matrix_bytes};
+    uint32_t box[3] = {(uint32_t)words, (uint32_t)row_blocks, 1}, steps[3] = {1, 1, 1};
+    return s->code.device.cuda.tensor_map(map->bytes, GEMMUX_CU_MAP_UINT64, 3,
+                                          (void *)(uintptr_t)at, sizes, strides, box, steps, 0, 0,
+                                          GEMMUX_CU_MAP_L2_256B, 0);
+}
+
+static gemmux_status make_maps(const state *s, const shape *f, gemmux_sm90_parameters *p,
+                               gemmux_error *error)
+{
+    const gemmux_cuda *cuda = &s->code.device.cuda;
+    int units = units_a_stage(s, f), steps_left = (units * 64) >> p->step_shift;
+    int64_t steps = p->step_shift == 6 ? p->u.units : p->u.groups;
+    uint64_t sizes[2] = {(uint64_t)p->u.units * GEMMUX_SM80_UNIT_K, (uint64_t)p->u.m};
+    uint64_t strides[1] = {sizes[0] * 2};
+    uint32_t box[2] = {GEMMUX_SM80_UNIT_K, (uint32_t)f->box}, ones[2] = {1, 1};
+    if (!sizes[0])
+        return GEMMUX_OK; /* nothing will be copied */
+    p->steps_a_stage = steps_left > 1 ? steps_left : 1;
+    int result =
+        cuda->tensor_map(p->x.bytes, GEMMUX_CU_MAP_UINT16, 2, p->arranged, sizes, strides, box,
+                         ones, 0, GEMMUX_CU_MAP_SWIZZLE_128B, GEMMUX_CU_MAP_L2_256B, 0);
+    int64_t words = s->layout.unit_bytes / 8;
+    if (!result)
+        result = map_rows(s, &p->codes, p->u.w, p->u.units * words, (int)words * units,
+                          4 * f->groups, p);
+    if (!result && p->scale_bytes)
+        result = map_rows(s, &p->scales, p->u.w + p->u.scales_at, steps * p->scale_bytes / 8,
+                          p->steps_a_stage * p->scale_bytes / 8, 4 * f->groups, p);
+    if (!result && p->zero_bytes)
+        result = map_rows(s, &p->zeros, p->u.w + p->u.zeros_at, steps * p->zero_bytes / 8,
+                          p->steps_a_stage * p->zero_bytes / 8, 4 * f->groups, p);
+    return result ? gemmux_cuda_fail(cuda, result, "cuda_sm90_upcast: describing x and w", error)
+                  : GEMMUX_OK;
+}
+
+static gemmux_status launch_before(const state *s, void *stream, gemmux_sm90_parameters *p,
+                                   gemmux_error *error)
+{
+    gemmux_status status = GEMMUX_OK;
+    int64_t pieces = (int64_t)p->u.m * p->u.units * 2, blocks = divide_up(pieces, 256);
+    int64_t most = (int64_t)s->multiprocessors * 8;
+    unsigned grid[3] = {(unsigned)(blocks < most ? blocks : most), 1, 1};
+    if (p->u.experts)
+        status = gemmux_cuda_launch(&s->code, s->route, (unsigned[]){1, 1, 1}, 1024, 0, stream, p,
+                                    error);
+    if (!status && blocks)
+        status = gemmux_cuda_launch(&s->code, s->arrange, grid, 256, 0, stream, p, error);
+    return status;
+}
+
+static gemmux_status launch_form(const gemmux_call *call, int form, int64_t items,
+                                 gemmux_sm90_parameters *p, gemmux_error *error)
+{
+    const state *s = call->state;
+    const shape *f = &shapes[form];
+    int64_t slots = s->multiprocessors;
+    p->u.row_tiles = (int32_t)row_tiles_of(&p->u, f);
+    items *= p->u.row_tiles;
+    p->items = (int32_t)items;
+    unsigned grid[3] = {(unsigned)(items < slots ? items : slots), 1, 1};
+    gemmux_status status = make_maps(s, f, p, error);
+    return status ? status
+                  : gemmux_cuda_launch(&s->code, s->forms[form], grid,
+                                       (unsigned)(128 + 128 * f->groups), GEMMUX_SM90_SMEM,
+                                       call->stream, p, error);
+}
+
+static gemmux_status launch_dense(const gemmux_call *call, const workspace *at,
+                                  gemmux_sm90_parameters *p, gemmux_error *error)
+{
+    const state *s = call->state;
+    int form = choose_form(s, &p->u);
+    const shape *f = &shapes[form];
+    int64_t token_tiles = divide_up(p->u.m, f->rows);
+    p->u.token_tiles = (int32_t)token_tiles;
+    choose_splits(s, at, form, token_tiles * row_tiles_of(&p->u, f), &p->u);
+    gemmux_status status = launch_before(s, call->stream, p, error);
+    return status ? status : launch_form(call, form, token_tiles * p->u.splits, p, error);
+}
+
+/* Rows of x an expert from which on big tiles are worth a launch of their own. */
+enum { BIG_FROM = 96 };
+
+/* Many rows an expert: big tiles, and what is left of each expert in smaller ones. */
+static gemmux_status launch_moe(const gemmux_call *call, gemmux_sm90_parameters *p,
+                                gemmux_error *error)
+{
+    const state *s = call->state;
+    int form = s->direct ? GEMMUX_SM90_t64 : GEMMUX_SM90_w128;
+    bool big = s->direct && p->u.m / p->u.experts >= BIG_FROM;
+    p->u.tile_rows = shapes[form].rows;
+    p->big_rows = big ? shapes[GEMMUX_SM90_w256].rows : 0;
+    gemmux_status status = launch_before(s, call->stream, p, error);
+    int64_t tiles = most_tiles(call->problem, shapes[form].rows);
+    p->section = 0;
+    if (!status && big)
+        status = launch_form(call, GEMMUX_SM90_w256, tiles, p, error);
+    p->section = 1;
+    return status ? status : launch_form(call, form, tiles, p, error);
+}
+
+static gemmux_status launch_scatter(const gemmux_call *call, gemmux_sm90_parameters *p,
+                                    gemmux_error *error)
+{
+    const state *s = call->state;
+    int64_t columns = p->u.swiglu ? p->u.n / 2 : p->u.n, tokens = call->problem->m;
+    unsigned grid[3] = {(unsigned)divide_up(columns, 256),
+                        (unsigned)(tokens < 65535 ? tokens : 65535), 1};
+    return gemmux_cuda_launch(&s->code, s->scatter, grid, 256, 0, call->stream, p, error);
+}
+
+static gemmux_status run(const gemmux_call *call, gemmux_error *error)
+{
+    const state *s = call->state;
+    workspace at = lay_out(call->problem, s->multiprocessors);
+    gemmux_sm90_parameters p = describe(call, &at);
+    if (!p.u.k_order && ((uintptr_t)p.u.x | (uintptr_t)p.u.x_row_bytes) % 16)
+        return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT,
+                           "run: cuda_sm90_upcast needs x and its rows aligned to 16 bytes; say so "
+                           "in problem.align, so that another kernel is chosen");
+    gemmux_status status = gemmux_cuda_enter(&s->code.device, error);
+    if (status)
+        return status;
+    status = p.u.experts ? launch_moe(call, &p, error) : launch_dense(call, &at, &p, error);
+    if (!status && p.u.rows)
+        status = launch_scatter(call, &p, error);
+    gemmux_cuda_leave(&s->code.device);
+    return status;
+}
+
+/* ---- contract ---- */
+
+/* Sets of w by what becomes of their scales: in the operand; of a row or tensor, in the end; or on
+ * sums along K, which takes a second accumulator and smaller tiles. */
+#define FINE    (GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) | GEMMUX_BIT(GEMMUX_MXFP8))
+#define BYTES   (GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_INT8))
+#define GROUPED (BYTES | GEMMUX_BIT(GEMMUX_E5M2) | GEMMUX_BIT(GEMMUX_INT4))
+#define NVFP4   GEMMUX_BIT(GEMMUX_NVFP4)
+#define NF4     GEMMUX_BIT(GEMMUX_NF4)
+#define WHOLE   (GEMMUX_BIT(GEMMUX_SCALING_ROW) | GEMMUX_BIT(GEMMUX_SCALING_TENSOR))
+
+/* Shares of the peak at M = 8192 and of the bandwidth at M = 1, 14336 x 4096, measured on an H200
+ * (bench/results/NOTES-h200.md). Minima would take a third accumulator: cuda_sm80_upcast has them,
+ * and nf4's exact codebook. */
+#define FORM(xs, ws, scalings, how, freedom, compute, bytes)                                       \
+    {                                                                                              \
+        .x = GEMMUX_BIT(xs), .w = (ws), .y = GEMMUX_FLOATS, .w_scaling = (scalings),               \
+        .w_zero = GEMMUX_BIT(GEMMUX_ZERO_NONE) | GEMMUX_BIT(GEMMUX_ZERO_POINT), .path = (how),     \
+        .math = (xs) == GEMMUX_F16 ? GEMMUX_MATH_F16 : GEMMUX_MATH_BF16,                           \
+        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | (freedom), .share_compute = (compute),      \
+        .share_bandwidth = (bytes),                                                                \
+    }
+#define UPCAST GEMMUX_PATH_UPCAST
+#define NATIVE GEMMUX_PATH_NATIVE
+
+static const gemmux_form forms[] = {
+    FORM(GEMMUX_BF16, FINE, 0, UPCAST, 0, 0.68f, 0.4f),
+    FORM(GEMMUX_BF16, BYTES, WHOLE, UPCAST, 0, 0.66f, 0.5f),
+    FORM(GEMMUX_BF16, GROUPED, 0, UPCAST, 0, 0.37f, 0.3f),
+    FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), 0, NATIVE, 0, 0.64f, 0.6f),
+    FORM(GEMMUX_BF16, NF4, 0, UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.3f),
+    FORM(GEMMUX_F16, NVFP4, 0, UPCAST, 0, 0.68f, 0.4f),
+    FORM(GEMMUX_F16, BYTES, WHOLE, UPCAST, 0, 0.66f, 0.5f),
+    FORM(GEMMUX_F16, FINE | GROUPED, 0, UPCAST, 0, 0.37f, 0.3f),
+    FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), 0, NATIVE, 0, 0.64f, 0.6f),
+    FORM(GEMMUX_F16, NF4, 0, UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.3f),
+};
+
+const gemmux_kernel gemmux_kernel_cuda_sm90_upcast = {
+    .name = "cuda_sm90_upcast",
+    .summary = "weights of every format upcast in registers, TMA and wgmma, dense and moe",
+    .device = GEMMUX_CUDA,
+    .cc_min = 90,
+    .arch_rule = GEMMUX_ARCH_EXACT,
+    .smem_bytes = GEMMUX_SM90_SMEM,
+    .ops = GEMMUX_ALL_OPS,
+    .epilogue = GEMMUX_ALL_EPILOGUES,
+    .forms = forms,
+    .form_count = (int32_t)(sizeof forms / sizeof forms[0]),
+    .packing = &gemmux_packing_sm80_fragments,
+    .k_multiple = 8,
+    .configure = configure,
+    .prepare = prepare,
+    .release = release,
+    .run = GEMMUX_CUDA_RUN(run),
+};
