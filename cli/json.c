@@ -84,16 +84,17 @@ json_t *cli_json_decision(const gemmux_decision *d, const gemmux_machine *machin
 {
     if (!d->kernel)
         return json_null();
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:s, s:o, s:b, s:s, s:I, s:I, s:s?}", "kernel",
-                     gemmux_kernel_name(d->kernel), "library",
-                     gemmux_library_name(gemmux_kernel_library(d->kernel)), "device",
-                     cli_device_of(d, machine), "path", gemmux_path_name((gemmux_path)d->path),
-                     "lossless", d->lossless, "liberties", cli_json_liberties(d->liberties),
-                     "packing", d->packing, "predicted_us", cli_json_number(d->predicted_us),
-                     "measured", d->measured, "bound", gemmux_bound_name((gemmux_bound)d->bound),
-                     "weight_bytes", (json_int_t)d->weight_bytes, "workspace_bytes",
-                     (json_int_t)d->workspace_bytes, "unproven",
-                     gemmux_kernel_unproven(machine, d->kernel));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:b, s:o, s:s, s:o, s:b, s:s, s:I, s:I, s:s?, s:i, s:i, s:s?}",
+        "kernel", gemmux_kernel_name(d->kernel), "library",
+        gemmux_library_name(gemmux_kernel_library(d->kernel)), "device", cli_device_of(d, machine),
+        "path", gemmux_path_name((gemmux_path)d->path), "lossless", d->lossless, "liberties",
+        cli_json_liberties(d->liberties), "packing", d->packing, "predicted_us",
+        cli_json_number(d->predicted_us), "measured", d->measured, "bound",
+        gemmux_bound_name((gemmux_bound)d->bound), "weight_bytes", (json_int_t)d->weight_bytes,
+        "workspace_bytes", (json_int_t)d->workspace_bytes, "tile", d->tile, "smem_bytes",
+        (int)d->smem_bytes, "wanted_smem_bytes", (int)d->wanted_smem_bytes, "unproven",
+        gemmux_kernel_unproven(machine, d->kernel));
 }
 
 static json_t *json_reasons(const gemmux_trace *trace, const gemmux_verdict *v,

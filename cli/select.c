@@ -34,6 +34,16 @@ static void show_decision(const cli_case *c, const gemmux_policy *policy)
              cli_bytes(d->weight_bytes, weights, sizeof weights),
              cli_bytes(d->workspace_bytes, workspace, sizeof workspace));
     cli_wrap(CLI_PLAIN, 2, text);
+    if (d->tile) {
+        int used = snprintf(text, sizeof text, "a block: %s, %s of shared memory", d->tile,
+                            cli_bytes(d->smem_bytes, weights, sizeof weights));
+        if (d->wanted_smem_bytes > d->smem_bytes && used < (int)sizeof text)
+            snprintf(text + used, sizeof text - (size_t)used,
+                     ", since the best one takes %s and a block has %s here",
+                     cli_bytes(d->wanted_smem_bytes, weights, sizeof weights),
+                     cli_bytes(machine->smem_bytes, workspace, sizeof workspace));
+        cli_wrap(CLI_PLAIN, 2, text);
+    }
     const char *unproven = gemmux_kernel_unproven(machine, d->kernel);
     if (unproven) {
         snprintf(text, sizeof text, "unproven: %s", unproven);

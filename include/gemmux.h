@@ -572,6 +572,11 @@ typedef struct gemmux_decision {
     double predicted_us;
     int64_t weight_bytes; /* as packed */
     int64_t workspace_bytes;
+    /* What a block works on, in the kernel's words, and the shared memory that takes; NULL and 0
+     * where a kernel does not say. wanted_smem_bytes: what the tile that was best here would have
+     * taken: more than smem_bytes, if the device's blocks have not that much. */
+    const char *tile;
+    int32_t smem_bytes, wanted_smem_bytes;
 } gemmux_decision;
 
 /* One failed check. need and have are what the check compared; explain turns them into words. */

@@ -47,6 +47,8 @@ typedef struct gemmux_form {
 typedef struct gemmux_config {
     int64_t workspace_bytes; /* that the kernel itself needs, beyond run.c's own */
     double predicted_us;     /* 0: select's roofline formula holds */
+    const char *tile;        /* as in gemmux_decision */
+    int32_t smem_bytes, wanted_smem_bytes;
 } gemmux_config;
 
 /* How a CUDA kernel's architecture range is meant (GPU compatibility rules). */

@@ -364,6 +364,9 @@ static bool decide(const select_context *s, candidate *c, const gemmux_form *f)
     d->lossless = !(f->liberties & ~GEMMUX_LIBERTIES_LOSSLESS);
     d->weight_bytes = weight_bytes(s->problem, k->packing);
     d->workspace_bytes = config.workspace_bytes;
+    d->tile = config.tile;
+    d->smem_bytes = config.smem_bytes;
+    d->wanted_smem_bytes = config.wanted_smem_bytes;
     if (k->device == GEMMUX_CPU)
         d->workspace_bytes += run_workspace(s->problem);
     price(s, c, f, &config);

@@ -31,24 +31,28 @@ enum {
 
 /* What one form's blocks are made of; cuda_sm80_upcast.cu says the same in its templates. */
 typedef struct shape {
-    const char *suffix;
+    const char *suffix, *tile;     /* tile: what a block works on, for people */
     int threads, row_blocks, rows; /* row_blocks: 0: all; rows of x in one pass or tile */
     int partial_bytes;             /* of sums, a block that shares K */
     int smem_bytes;
 } shape;
 
 static const shape shapes[GEMMUX_UPCAST_FORMS] = {
-    [GEMMUX_UPCAST_S1] = {"s1", GEMMUX_UPCAST_S1_WARPS * 32, 0, 8, 0, GEMMUX_UPCAST_STREAM_SMEM},
-    [GEMMUX_UPCAST_S2] = {"s2", GEMMUX_UPCAST_S2_WARPS * 32, 0, 16, 0, GEMMUX_UPCAST_STREAM_SMEM},
-    [GEMMUX_UPCAST_L64] = {"l64", 128, 8, 64, 128 * 64 * 4, GEMMUX_UPCAST_STAGES * 64 * 128},
-    [GEMMUX_UPCAST_L128] = {"l128", 256, 16, 128, 0, GEMMUX_UPCAST_STAGES * 128 * 128},
+    [GEMMUX_UPCAST_S1] = {"s1", "a run of w past 8 rows of x", GEMMUX_UPCAST_S1_WARPS * 32, 0, 8, 0,
+                          GEMMUX_UPCAST_STREAM_SMEM},
+    [GEMMUX_UPCAST_S2] = {"s2", "a run of w past 16 rows of x", GEMMUX_UPCAST_S2_WARPS * 32, 0, 16,
+                          0, GEMMUX_UPCAST_STREAM_SMEM},
+    [GEMMUX_UPCAST_L64] = {"l64", "128 rows of w by 64 of x", 128, 8, 64, 128 * 64 * 4,
+                           GEMMUX_UPCAST_STAGES * 64 * 128},
+    [GEMMUX_UPCAST_L128] = {"l128", "256 rows of w by 128 of x", 256, 16, 128, 0,
+                            GEMMUX_UPCAST_STAGES * 128 * 128},
 };
 
 typedef struct upcast_state {
     gemmux_cuda_code code;
     gemmux_cu_function forms[GEMMUX_UPCAST_FORMS], route, scatter, gather;
     gemmux_sm80_layout layout;
-    int kind, multiprocessors;
+    int kind, multiprocessors, smem_bytes;
     bool looked, shifted; /* whether some row of w has a shift: known once looked */
 } upcast_state;
 
@@ -113,10 +117,48 @@ static int multiprocessors(const gemmux_machine *machine)
     return machine->cores > 0 ? machine->cores : 1;
 }
 
+/* ---- form ---- */
+
+/* What the form of a launch depends on. */
+typedef struct extent {
+    int64_t rows, row_blocks; /* of the product; of w */
+    int experts;              /* 0: dense */
+    int multiprocessors, smem_bytes;
+    bool three_terms;
+} extent;
+
+/* Large tiles when they keep every multiprocessor busy. nf4x's three terms leave them no
+ * registers. */
+static int best_tiles(const extent *e, int64_t tokens, int64_t tiles)
+{
+    int64_t row_tiles = divide_up(e->row_blocks, shapes[GEMMUX_UPCAST_L128].row_blocks);
+    return tokens > 64 && !e->three_terms && tiles * row_tiles >= e->multiprocessors
+               ? GEMMUX_UPCAST_L128
+               : GEMMUX_UPCAST_L64;
+}
+
+static int best_form(const extent *e)
+{
+    if (!e->experts)
+        return e->rows <= 8    ? GEMMUX_UPCAST_S1
+               : e->rows <= 16 ? GEMMUX_UPCAST_S2
+                               : best_tiles(e, e->rows, divide_up(e->rows, 128));
+    int64_t each = divide_up(e->rows, e->experts);
+    return each <= 6    ? GEMMUX_UPCAST_S1
+           : each <= 16 ? GEMMUX_UPCAST_S2
+                        : best_tiles(e, each, e->experts);
+}
+
+/* The smallest tiles where a block has too little shared memory for the best form. */
+static int choose_form(const extent *e)
+{
+    int form = best_form(e);
+    return shapes[form].smem_bytes <= e->smem_bytes ? form : GEMMUX_UPCAST_L64;
+}
+
 static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_form *form, gemmux_config *config)
 {
-    (void)form;
     if (problem->align && problem->align < 16)
         return "x and its rows must be aligned to 16 bytes";
     if (problem->n > 1 << 30 || problem->k > 1 << 30 || gemmux_problem_rows(problem) > 1 << 30)
@@ -124,6 +166,18 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
     if (problem->op == GEMMUX_MOE && problem->experts > GEMMUX_UPCAST_MAX_EXPERTS)
         return "more than 1024 experts do not fit its routing kernel";
     config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
+    const extent e = {
+        .rows = gemmux_problem_rows(problem),
+        .row_blocks = divide_up(problem->n, GEMMUX_SM80_ROWS),
+        .experts = problem->op == GEMMUX_MOE ? problem->experts : 0,
+        .multiprocessors = multiprocessors(machine),
+        .smem_bytes = machine->smem_bytes,
+        .three_terms = problem->w.id == GEMMUX_NF4 && !(form->liberties & GEMMUX_LIBERTY_ROUNDED_W),
+    };
+    const shape *chosen = &shapes[choose_form(&e)];
+    config->tile = chosen->tile;
+    config->smem_bytes = chosen->smem_bytes;
+    config->wanted_smem_bytes = shapes[best_form(&e)].smem_bytes;
     return NULL;
 }
 
@@ -231,6 +285,7 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     bool half = problem->x.id == GEMMUX_F16;
     s->kind = kind_of(problem, problem->liberties & GEMMUX_LIBERTY_ROUNDED_W);
     s->multiprocessors = multiprocessors(machine);
+    s->smem_bytes = machine->smem_bytes;
     gemmux_sm80_layout_of(problem->w, problem->n, problem->k, &s->layout);
     status = gemmux_cuda_code_open(&s->code, machine, "cuda_sm80_upcast", error);
     if (!status)
@@ -317,28 +372,6 @@ static gemmux_upcast_parameters describe(const gemmux_call *call, const workspac
     };
 }
 
-/* Large tiles when they keep every multiprocessor busy. nf4x's three terms leave them no
- * registers. */
-static int choose_tiles(const upcast_state *s, int64_t tokens, int64_t tiles)
-{
-    int64_t row_tiles = divide_up(s->layout.row_blocks, shapes[GEMMUX_UPCAST_L128].row_blocks);
-    return tokens > 64 && s->kind != GEMMUX_UPCAST_nf4x && tiles * row_tiles >= s->multiprocessors
-               ? GEMMUX_UPCAST_L128
-               : GEMMUX_UPCAST_L64;
-}
-
-static int choose_form(const upcast_state *s, const gemmux_upcast_parameters *p)
-{
-    if (!p->experts)
-        return p->m <= 8    ? GEMMUX_UPCAST_S1
-               : p->m <= 16 ? GEMMUX_UPCAST_S2
-                            : choose_tiles(s, p->m, divide_up(p->m, 128));
-    int64_t each = divide_up(p->m, p->experts);
-    return each <= 6    ? GEMMUX_UPCAST_S1
-           : each <= 16 ? GEMMUX_UPCAST_S2
-                        : choose_tiles(s, each, p->experts);
-}
-
 /* Blocks share the K of one tile when there are too few tiles to fill the device. */
 static void choose_splits(const upcast_state *s, const workspace *at, int form, int64_t tiles,
                           gemmux_upcast_parameters *p)
@@ -376,7 +409,12 @@ static gemmux_status launch_product(const gemmux_call *call, const workspace *at
                                     gemmux_upcast_parameters *p, gemmux_error *error)
 {
     const upcast_state *s = call->state;
-    int form = choose_form(s, p);
+    int form = choose_form(&(extent){.rows = p->m,
+                                     .row_blocks = p->row_blocks,
+                                     .experts = p->experts,
+                                     .multiprocessors = s->multiprocessors,
+                                     .smem_bytes = s->smem_bytes,
+                                     .three_terms = s->kind == GEMMUX_UPCAST_nf4x});
     const shape *f = &shapes[form];
     bool streams = form == GEMMUX_UPCAST_S1 || form == GEMMUX_UPCAST_S2;
     int64_t row_tiles = streams ? 1 : divide_up(p->row_blocks, f->row_blocks);
@@ -476,7 +514,7 @@ const gemmux_kernel gemmux_kernel_cuda_sm80_upcast = {
     .summary = "weights of every format upcast in registers, mma.sync, dense and moe, any M",
     .device = GEMMUX_CUDA,
     .cc_min = 80,
-    .smem_bytes = GEMMUX_UPCAST_STREAM_SMEM,
+    .smem_bytes = GEMMUX_UPCAST_STAGES * 64 * 128 + 4096, /* of its smallest tiles */
     .ops = GEMMUX_ALL_OPS,
     .epilogue = GEMMUX_ALL_EPILOGUES,
     .forms = forms,

@@ -16,4 +16,18 @@ json "findings.0.facts.0.verdict" contradicts
 run 0 doctor "$work/log" --device gb10
 tr -s '\n ' ' ' <"$work/out" >"$work/flat" && mv "$work/flat" "$work/out"
 prints "Needed: 131072 bytes; there are 101376" "fewer stages first"
+
+# gemmux's own kernel is not tuned for another chip: its tile fits the 99 KiB, and it says which one
+# it is. Where there is less, a smaller tile is taken, and why.
+big="linear --m 2048 --n 14336 --k 4096 --x bf16 --w mxfp4 --y bf16 --only cuda_sm80_upcast --device gb10"
+run 0 select $big --json
+json "decision.tile" "256 rows of w by 128 of x"
+json "decision.smem_bytes" 65536
+run 0 select $big --what-if smem=48KiB --json
+json "what_if.decision.tile" "128 rows of w by 64 of x"
+json "what_if.decision.smem_bytes" 32768
+json "what_if.decision.wanted_smem_bytes" 65536
+run 0 select $big --what-if smem=48KiB
+tr -s '\n ' ' ' <"$work/out" >"$work/flat" && mv "$work/flat" "$work/out"
+prints "128 rows of w by 64 of x, 32.0 KiB of shared memory" "the best one takes 64.0 KiB and a block has 48.0 KiB here"
 finish
