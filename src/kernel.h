@@ -131,8 +131,9 @@ struct gemmux_kernel {
      * has run yet: "compiled ..., not run on a device yet". A machine that is present then takes it
      * only by name or with a certificate. */
     const char *unproven;
-    int32_t proved_cc; /* CUDA: devices of this compute capability have run it, and all its tests
-                          passed there; there `unproven` does not hold */
+    /* CUDA: devices of this compute capability have run it, at the commits that bench/results
+     * names, and all its tests passed there; `unproven` does not hold of them. */
+    int32_t proved_cc;
 
     /* The rule that data cannot say. Returns NULL, or why nothing fits (a constant string or one
      * with static life). Pure. May be NULL. */

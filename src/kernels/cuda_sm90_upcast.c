@@ -565,6 +565,9 @@ const gemmux_kernel gemmux_kernel_cuda_sm90_upcast = {
     .packing = &gemmux_packing_sm80_fragments,
     .k_multiple = 8,
     .configure = configure,
+    .unproven =
+        "versions before this one passed on an H200 (bench/results/NOTES-h200.md); this one, "
+        "and its tiles of 64 rows with formats other than mxfp4, have run in the emulator only",
     .prepare = prepare,
     .release = release,
     .run = GEMMUX_CUDA_RUN(run),
