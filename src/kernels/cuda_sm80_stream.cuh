@@ -197,6 +197,7 @@ template <int KIND, bool F16, int NT> struct stream {
     {
         while (c.run.v >= c.run.stop && c.run.first + c.run.count < s.end)
             c.run = open_run(s, c.run.first + c.run.count);
+        c.row_stop = c.run.v; /* nothing to read, unless there is more */
         if (c.run.v >= c.run.stop)
             return;
         int r = c.run.v / s.steps, at = c.run.first + r, entry = p.experts ? at / p.row_blocks : 0;

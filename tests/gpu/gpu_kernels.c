@@ -506,6 +506,10 @@ static void test_upcast_dense(const char *kernel)
         static const int64_t many_m[] = {300, 700};
         check_dense(kernel, x, "mxfp4", x, 1100, 136, 1, 0, many_m, COUNT(many_m));
         check_dense(kernel, x, "int4", "f32", 1100, 136, 1, 0, many_m, COUNT(many_m));
+        /* So many rows of w and so short that a block of 132 has two chunks of fewer steps than
+         * warps. */
+        static const int64_t streamed_m[] = {1, 9};
+        check_dense(kernel, x, "mxfp4", x, 34000, 136, 1, 0, streamed_m, COUNT(streamed_m));
     }
 }
 
