@@ -21,8 +21,9 @@ expect() { # CODE TEXT COMMAND...: exit code, and a line of the output that has 
 }
 small=(linear --device cuda:0 --m 1,3 --n 48 --k 64 --w mxfp4)
 
-# Not even by name, where the proof does not fit into its time.
-expect 3 'cuda_sm80_upcast could not be proved' \
+# Not even by name, where the proof does not fit into its time: it is called slow or, when one
+# product took all of it, hung.
+expect 3 'cuda_sm80_upcast (could not be proved|is quarantined, .*hung)' \
     "$gemmux" bench "${small[@]}" --only cuda_sm80_upcast --timeout 1
 # A program that is not gemmux, or another build of it, proves nothing.
 expect 0 'cuda_ref_any +skipped .*cannot start /nowhere' \
