@@ -18,11 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static bool dry;
 static const char *kernel = "cuda_sm80_upcast";
-enum { MAX_COPIES = 24, SAMPLES = 11 };
+enum { MAX_COPIES = 24 };
 #define ROTATE_BYTES ((dry ? INT64_C(2) : INT64_C(200)) << 20)
 
 static gpu device;
@@ -89,52 +88,6 @@ static uint64_t draw(void)
 
 /* ---- timing ---- */
 
-static int compare_floats(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-typedef void (*launcher)(void *context, int i);
-
-/* Microseconds of one of `count` launches in a graph. */
-static double time_graph(launcher launch, void *context, int count)
-{
-    void *graph, *executable, *from, *to;
-    float samples[SAMPLES];
-    gpu_check(&device, device.capture_begin(device.stream, 2), "capturing");
-    for (int i = 0; i < count; i++)
-        launch(context, i);
-    gpu_check(&device, device.capture_end(device.stream, &graph), "ending a capture");
-    gpu_check(&device, device.graph_instantiate(&executable, graph, 0), "making a graph");
-    gpu_check(&device, device.event_create(&from, 0), "an event");
-    gpu_check(&device, device.event_create(&to, 0), "an event");
-    /* A GPU that idled runs at a fraction of its clock: keep it busy until it is awake. */
-    for (double until = seconds() + 0.05; !dry && seconds() < until;) {
-        gpu_check(&device, device.graph_launch(executable, device.stream), "warming up");
-        gpu_check(&device, device.stream_wait(device.stream), "warming up");
-    }
-    int taken = dry ? 1 : SAMPLES;
-    for (int i = 0; i < taken; i++) {
-        gpu_check(&device, device.event_record(from, device.stream), "an event");
-        gpu_check(&device, device.graph_launch(executable, device.stream), "launching");
-        gpu_check(&device, device.event_record(to, device.stream), "an event");
-        gpu_check(&device, device.stream_wait(device.stream), "running");
-        gpu_check(&device, device.event_elapsed(&samples[i], from, to), "timing");
-    }
-    device.graph_exec_destroy(executable);
-    device.graph_destroy(graph);
-    qsort(samples, (size_t)taken, sizeof samples[0], compare_floats);
-    return samples[taken / 2] * 1e3 / count;
-}
-
 typedef struct read_context {
     int64_t bytes;
     unsigned blocks;
@@ -162,7 +115,7 @@ static double read_floor(int64_t bytes)
         return 0;
     for (unsigned each = 1; each <= 4; each *= 2) {
         read_context c = {bytes, (unsigned)machine.cores * each};
-        double us = time_graph(launch_read, &c, dry ? 1 : 20);
+        double us = gpu_time_graph(&device, launch_read, &c, dry ? 1 : 20, dry);
         if (best == 0 || us < best)
             best = us;
     }
@@ -336,7 +289,7 @@ static void bench_m(const bench_case *c, gemmux_problem p, runner *r, void *x, v
     int copies = r->copies;
     if (!small && p.op != GEMMUX_MOE)
         r->copies = 1, count = 4;
-    double us = time_graph(launch_run, r, count);
+    double us = gpu_time_graph(&device, launch_run, r, count, dry);
     r->copies = copies;
     report(c, &p, us, small ? read_floor(bytes) : 0, bytes);
     for (int i = 0; i < r->id_sets; i++)

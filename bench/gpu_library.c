@@ -12,6 +12,7 @@
  * and deep and at most 64 rows, to see that it runs; its times mean nothing.
  */
 #include "gpu_device.h"
+#include "timing.h"
 
 #include "driver/blaslt.h"
 #include "format.h"
@@ -20,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static bool dry;
 enum { MAX_COPIES = 24, SAMPLES = 11 };
@@ -92,13 +92,6 @@ static uint64_t draw(void)
     return seed * UINT64_C(2685821657736338717);
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- operands ---- */
 
 /* Eight bytes of random codes: floats near 1/4, no NaN. */
@@ -153,58 +146,20 @@ static void drop_tensor(gemmux_tensor *t)
 
 /* ---- timing ---- */
 
-static int compare_floats(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 typedef struct runner {
     gemmux_plan *plans[MAX_COPIES];
     int copies;
     gemmux_args args;
 } runner;
 
-static void launch(const runner *r, int i)
+static void launch(void *context, int i)
 {
+    const runner *r = context;
     gemmux_error error;
     if (gemmux_run(r->plans[i % r->copies], &r->args, &error)) {
         fprintf(stderr, "FATAL %s\n", error.text);
         exit(1);
     }
-}
-
-/* Microseconds of one of `count` launches in a graph. */
-static double time_graph(const runner *r, int count)
-{
-    void *graph, *executable, *from, *to;
-    float samples[SAMPLES];
-    launch(r, 0);
-    gpu_check(&device, device.stream_wait(device.stream), "a first launch");
-    gpu_check(&device, device.capture_begin(device.stream, 2), "capturing");
-    for (int i = 0; i < count; i++)
-        launch(r, i);
-    gpu_check(&device, device.capture_end(device.stream, &graph), "ending a capture");
-    gpu_check(&device, device.graph_instantiate(&executable, graph, 0), "making a graph");
-    gpu_check(&device, device.event_create(&from, 0), "an event");
-    gpu_check(&device, device.event_create(&to, 0), "an event");
-    /* A GPU that idled runs at a fraction of its clock. */
-    for (double until = seconds() + 0.05; !dry && seconds() < until;) {
-        gpu_check(&device, device.graph_launch(executable, device.stream), "warming up");
-        gpu_check(&device, device.stream_wait(device.stream), "warming up");
-    }
-    int taken = dry ? 1 : SAMPLES;
-    for (int i = 0; i < taken; i++) {
-        gpu_check(&device, device.event_record(from, device.stream), "an event");
-        gpu_check(&device, device.graph_launch(executable, device.stream), "launching");
-        gpu_check(&device, device.event_record(to, device.stream), "an event");
-        gpu_check(&device, device.stream_wait(device.stream), "running");
-        gpu_check(&device, device.event_elapsed(&samples[i], from, to), "timing");
-    }
-    device.graph_exec_destroy(executable);
-    device.graph_destroy(graph);
-    qsort(samples, (size_t)taken, sizeof samples[0], compare_floats);
-    return samples[taken / 2] * 1e3 / count;
 }
 
 /* ---- one case ---- */
@@ -296,7 +251,10 @@ static void bench_one(const library_case *c)
         r.args.x.scales = scales;
         int copies = r.copies;
         r.copies = p.m <= 64 ? copies : 1;
-        report(c, &p, time_graph(&r, dry ? 2 : r.copies > 8 ? r.copies : p.m > 1024 ? 4 : 8));
+        int count = dry ? 2 : r.copies > 8 ? r.copies : p.m > 1024 ? 4 : 8;
+        launch(&r, 0);
+        gpu_check(&device, device.stream_wait(device.stream), "a first launch");
+        report(c, &p, gpu_time_graph(&device, launch, &r, count, dry));
         r.copies = copies;
     }
     for (int i = 0; i < MAX_COPIES; i++)
@@ -311,17 +269,16 @@ static void bench_one(const library_case *c)
 
 static double median_call(void (*call)(void *context), void *context)
 {
-    float samples[SAMPLES];
+    double samples[SAMPLES];
     int calls = dry ? 1 : 400, taken = dry ? 1 : SAMPLES;
     for (int s = 0; s < taken; s++) {
-        double start = seconds();
+        double start = now_us();
         for (int i = 0; i < calls; i++)
             call(context);
-        samples[s] = (float)((seconds() - start) * 1e6 / calls);
+        samples[s] = (now_us() - start) / calls;
         gpu_check(&device, device.stream_wait(device.stream), "host calls");
     }
-    qsort(samples, (size_t)taken, sizeof samples[0], compare_floats);
-    return samples[taken / 2];
+    return median(samples, taken);
 }
 
 static void call_gemmux(void *context)

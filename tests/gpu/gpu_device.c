@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gpu_device.h"
 
+#include "../../bench/timing.h"
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,4 +77,37 @@ void gpu_fill(const gpu *g, void *to, int value, int64_t bytes)
                   g->device.cuda.memory_set((gemmux_cu_pointer)(uintptr_t)to, (unsigned char)value,
                                             (size_t)bytes),
                   "filling");
+}
+
+enum { SAMPLES = 11 };
+
+double gpu_time_graph(const gpu *g, gpu_launcher launch, void *context, int count, bool once)
+{
+    void *graph, *executable, *from, *to;
+    double samples[SAMPLES];
+    gpu_check(g, g->capture_begin(g->stream, 2), "capturing");
+    for (int i = 0; i < count; i++)
+        launch(context, i);
+    gpu_check(g, g->capture_end(g->stream, &graph), "ending a capture");
+    gpu_check(g, g->graph_instantiate(&executable, graph, 0), "making a graph");
+    gpu_check(g, g->event_create(&from, 0), "an event");
+    gpu_check(g, g->event_create(&to, 0), "an event");
+    /* A GPU that idled runs at a fraction of its clock: keep it busy until it is awake. */
+    for (double until = now_us() + 50e3; !once && now_us() < until;) {
+        gpu_check(g, g->graph_launch(executable, g->stream), "warming up");
+        gpu_check(g, g->stream_wait(g->stream), "warming up");
+    }
+    int taken = once ? 1 : SAMPLES;
+    for (int i = 0; i < taken; i++) {
+        float ms;
+        gpu_check(g, g->event_record(from, g->stream), "an event");
+        gpu_check(g, g->graph_launch(executable, g->stream), "launching");
+        gpu_check(g, g->event_record(to, g->stream), "an event");
+        gpu_check(g, g->stream_wait(g->stream), "running");
+        gpu_check(g, g->event_elapsed(&ms, from, to), "timing");
+        samples[i] = ms;
+    }
+    g->graph_exec_destroy(executable);
+    g->graph_destroy(graph);
+    return median(samples, taken) * 1e3 / count;
 }

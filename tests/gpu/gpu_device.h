@@ -40,4 +40,10 @@ void gpu_upload(const gpu *g, void *to, const void *from, int64_t bytes);
 void gpu_download(const gpu *g, void *to, const void *from, int64_t bytes);
 void gpu_fill(const gpu *g, void *to, int value, int64_t bytes);
 
+/* Launches the i-th of several. */
+typedef void (*gpu_launcher)(void *context, int i);
+/* Microseconds of one of `count` launches captured in a graph: the median of 11 replays, after a
+ * GPU that idled is awake. once: one replay, to see that it runs; its time means nothing. */
+double gpu_time_graph(const gpu *g, gpu_launcher launch, void *context, int count, bool once);
+
 #endif
