@@ -32,6 +32,11 @@ int64_t gemmux_divide_up(int64_t value, int64_t by)
     return value / by + (value % by != 0);
 }
 
+int64_t gemmux_round_up(int64_t value, int64_t multiple)
+{
+    return gemmux_divide_up(value, multiple) * multiple;
+}
+
 const char *gemmux_status_name(gemmux_status status)
 {
     static const char *const names[] = {

@@ -21,5 +21,7 @@ bool gemmux_mul_size(int64_t a, int64_t b, int64_t *out);
 bool gemmux_add_size(int64_t a, int64_t b, int64_t *out);
 /* value / by, rounded up, where value + by might overflow. */
 int64_t gemmux_divide_up(int64_t value, int64_t by);
+/* The next multiple of `multiple` at `value` or above. */
+int64_t gemmux_round_up(int64_t value, int64_t multiple);
 
 #endif

@@ -63,21 +63,17 @@ static bool fail(candidate *c, gemmux_check check, int64_t need, int64_t have, c
     return false;
 }
 
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
 /* Bytes of the workspace that run.c itself needs for this problem on a CPU: moe's routing lists,
  * and the f32 rows that SCATTER reduces. */
 static int64_t run_workspace(const gemmux_problem *problem)
 {
     int64_t rows = gemmux_problem_rows(problem), bytes = 0;
     if (problem->op == GEMMUX_MOE) {
-        bytes += round_up(problem->experts * (int64_t)sizeof(gemmux_group), 64);
-        bytes += 2 * round_up(rows * 4, 64) + round_up((problem->experts + 1) * 4, 64);
+        bytes += gemmux_round_up(problem->experts * (int64_t)sizeof(gemmux_group), 64);
+        bytes +=
+            2 * gemmux_round_up(rows * 4, 64) + gemmux_round_up((problem->experts + 1) * 4, 64);
         if (problem->epilogue & GEMMUX_EPILOGUE_SCATTER)
-            bytes += round_up(rows * problem->n * 4, 64);
+            bytes += gemmux_round_up(rows * problem->n * 4, 64);
     } else {
         bytes += 64; /* one group */
     }

@@ -9,7 +9,7 @@
 #include "cuda_dequant.h"
 #include "cuda_launch.h"
 #include "format.h"
-#include "packings/sm80_fragments.h"
+#include "upcast_host.h"
 
 extern const gemmux_packing gemmux_packing_sm80_fragments;
 
@@ -29,22 +29,12 @@ typedef struct dequant_state {
     uint8_t by_row;
 } dequant_state;
 
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
 static int64_t rows_of_part(const gemmux_problem *p)
 {
     int64_t most = MOST_DECODED / (p->k * 2) / PART_ROWS * PART_ROWS;
     most = most > PART_ROWS ? most : PART_ROWS;
     int64_t parts = (p->n + most - 1) / most;
-    return round_up((p->n + parts - 1) / parts, parts > 1 ? PART_ROWS : GEMMUX_SM80_ROWS);
-}
-
-static bool along_k(gemmux_format f)
-{
-    return f.scaling == GEMMUX_SCALING_GROUP || f.scaling == GEMMUX_SCALING_BLOCK;
+    return gemmux_round_up((p->n + parts - 1) / parts, parts > 1 ? PART_ROWS : GEMMUX_SM80_ROWS);
 }
 
 static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
@@ -90,11 +80,11 @@ static const char *kind_of(gemmux_format f)
     case GEMMUX_MXFP8:
         return f.element == GEMMUX_CODE_E5M2 ? "mxfp8e5" : "mxfp8";
     case GEMMUX_E4M3:
-        return along_k(f) ? "e4m3" : "e4m3r";
+        return gemmux_upcast_along_k(f) ? "e4m3" : "e4m3r";
     case GEMMUX_E5M2:
         return "e5m2";
     case GEMMUX_INT8:
-        return along_k(f) ? "int8" : "int8r";
+        return gemmux_upcast_along_k(f) ? "int8" : "int8r";
     case GEMMUX_INT4:
         return f.zero == GEMMUX_ZERO_MIN ? "int4m" : "int4";
     default:
@@ -131,7 +121,8 @@ static gemmux_status find_factor(dequant_state *s, const gemmux_problem *p, cons
 {
     gemmux_cu_pointer from = (gemmux_cu_pointer)(uintptr_t)w->data + (uint64_t)s->layout.factors_at;
     s->factor = 1.0f;
-    bool codes_alone = !along_k(p->w) && (p->w.id == GEMMUX_E4M3 || p->w.id == GEMMUX_INT8);
+    bool codes_alone =
+        !gemmux_upcast_along_k(p->w) && (p->w.id == GEMMUX_E4M3 || p->w.id == GEMMUX_INT8);
     s->by_row = codes_alone && p->w.scaling == GEMMUX_SCALING_ROW;
     if (!p->w.two_level && !(codes_alone && !s->by_row))
         return GEMMUX_OK;
@@ -241,14 +232,6 @@ static gemmux_status take_bias(void *state, const float *bias, int64_t n, gemmux
 
 /* ---- run ---- */
 
-static int log2_of(int value)
-{
-    int log2 = 0;
-    while (1 << (log2 + 1) <= value)
-        log2++;
-    return log2;
-}
-
 static gemmux_status decode(const gemmux_call *call, int64_t first, int64_t rows, char *to,
                             gemmux_error *error)
 {
@@ -267,7 +250,7 @@ static gemmux_status decode(const gemmux_call *call, int64_t first, int64_t rows
               .units = (int32_t)at->units,
               .row_blocks = (int32_t)at->row_blocks,
               .groups = (int32_t)at->groups,
-              .group_shift = along_k(f) ? log2_of(f.group) : 31,
+              .group_shift = gemmux_upcast_group_shift(f),
               .scale_code = f.scale,
               .zero = f.zero,
               .scale_block = f.scaling == GEMMUX_SCALING_BLOCK,

@@ -48,11 +48,6 @@ typedef struct staged_state {
     bool can_be_direct;
 } staged_state;
 
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
 static bool tiled_scales(gemmux_format f)
 {
     return f.id == GEMMUX_MXFP8 || f.id == GEMMUX_NVFP4;
@@ -74,8 +69,8 @@ static bool sizes_of(const gemmux_problem *p, bool padded_w, staging *s)
     s->pads_m = s->by_group;
     s->groups = x.groups;
     if (s->tiles || s->by_group)
-        s->scales_row_bytes = round_up(x.groups, 4) * x.scale_bytes;
-    s->sums_row_bytes = round_up(s->w.rows, 4) * 4;
+        s->scales_row_bytes = gemmux_round_up(x.groups, 4) * x.scale_bytes;
+    s->sums_row_bytes = gemmux_round_up(s->w.rows, 4) * 4;
     s->own_sums =
         p->x.id == GEMMUX_INT8 || s->w.rows != p->n || (p->epilogue & GEMMUX_EPILOGUE_BIAS) != 0;
     return true;
@@ -89,7 +84,7 @@ static int64_t part_bytes(const staging *s, int64_t rows)
 
 static int64_t most_staged(const staging *s, int64_t m)
 {
-    int64_t least = part_bytes(s, PART_ROWS), all = part_bytes(s, round_up(m, PART_ROWS));
+    int64_t least = part_bytes(s, PART_ROWS), all = part_bytes(s, gemmux_round_up(m, PART_ROWS));
     int64_t most = all < MOST_STAGED ? all : MOST_STAGED;
     return most > least ? most : least;
 }
@@ -230,12 +225,12 @@ static gemmux_status find_functions(staged_state *s, gemmux_error *error)
 static int64_t part_rows(int64_t m, int64_t row_bytes, int64_t staged_bytes)
 {
     int64_t room = staged_bytes - 3 * 256 - FACTOR_BYTES;
-    if (round_up(m, PART_ROWS) * row_bytes <= room)
+    if (gemmux_round_up(m, PART_ROWS) * row_bytes <= room)
         return m;
     int64_t most = room / row_bytes / PART_ROWS * PART_ROWS;
     most = most > PART_ROWS ? most : PART_ROWS;
     int64_t parts = (m + most - 1) / most;
-    return round_up((m + parts - 1) / parts, PART_ROWS);
+    return gemmux_round_up((m + parts - 1) / parts, PART_ROWS);
 }
 
 static gemmux_status ask_first(staged_state *s, const gemmux_problem *p, gemmux_error *error)
@@ -243,12 +238,13 @@ static gemmux_status ask_first(staged_state *s, const gemmux_problem *p, gemmux_
     const staging *z = &s->sizes;
     int64_t all = z->x_row_bytes + z->sums_row_bytes + z->scales_row_bytes;
     int64_t rows = part_rows(p->m, all, most_staged(z, p->m));
-    rows = z->pads_m ? round_up(rows, 4) : rows;
-    gemmux_status status =
-        gemmux_lt_choose(&s->place.lt, &s->summed, rows, z->w.cols, round_up(z->w.rows, 4), error);
+    rows = z->pads_m ? gemmux_round_up(rows, 4) : rows;
+    gemmux_status status = gemmux_lt_choose(&s->place.lt, &s->summed, rows, z->w.cols,
+                                            gemmux_round_up(z->w.rows, 4), error);
     if (!status && s->can_be_direct)
-        status = gemmux_lt_choose(&s->place.lt, &s->direct, z->pads_m ? round_up(p->m, 4) : p->m,
-                                  z->w.cols, p->n, error);
+        status =
+            gemmux_lt_choose(&s->place.lt, &s->direct, z->pads_m ? gemmux_round_up(p->m, 4) : p->m,
+                             z->w.cols, p->n, error);
     return status;
 }
 
@@ -345,7 +341,7 @@ static gemmux_status put_scales(const gemmux_call *call, const part *t, gemmux_e
         .to = t->scales_at,
         .rows = (int32_t)t->rows,
         .groups = (int32_t)z->groups,
-        .to_rows = (int32_t)(z->tiles ? round_up(t->rows, 128) : t->lt_rows),
+        .to_rows = (int32_t)(z->tiles ? gemmux_round_up(t->rows, 128) : t->lt_rows),
         .tiles = z->tiles,
     };
     if (s->summed.shape.factor_on_device) {
@@ -353,7 +349,7 @@ static gemmux_status put_scales(const gemmux_call *call, const part *t, gemmux_e
         p.w_global = w->plain.format.two_level ? w->packing->globals(w) : NULL;
         p.factors = t->factors;
     }
-    const unsigned grid[3] = {grid_of(round_up(z->groups, 4)), rows_of(p.to_rows), 1};
+    const unsigned grid[3] = {grid_of(gemmux_round_up(z->groups, 4)), rows_of(p.to_rows), 1};
     return gemmux_cuda_launch(&s->code, s->stage_scales, grid, 256, 0, call->stream, &p, error);
 }
 
@@ -448,11 +444,13 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
         return status;
     t.factors = (float *)(void *)((char *)call->workspace + s->workspace_bytes);
     t.scales_at = (char *)call->workspace + s->workspace_bytes + FACTOR_BYTES;
-    t.x_at = t.scales_at + round_up(round_up(rows, PART_ROWS) * z->scales_row_bytes, 256);
-    t.sums_at = t.x_at + (t.x ? round_up(round_up(rows, 4) * z->x_row_bytes, 256) : 0);
+    t.x_at =
+        t.scales_at + gemmux_round_up(gemmux_round_up(rows, PART_ROWS) * z->scales_row_bytes, 256);
+    t.sums_at =
+        t.x_at + (t.x ? gemmux_round_up(gemmux_round_up(rows, 4) * z->x_row_bytes, 256) : 0);
     for (; t.first < m && !status; t.first += rows) {
         t.rows = rows < m - t.first ? rows : m - t.first;
-        t.lt_rows = z->pads_m ? round_up(t.rows, 4) : t.rows;
+        t.lt_rows = z->pads_m ? gemmux_round_up(t.rows, 4) : t.rows;
         if (t.x)
             status = put_x(call, &t, error);
         if (!status && (z->tiles || z->by_group))

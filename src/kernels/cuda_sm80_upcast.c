@@ -6,9 +6,8 @@
  */
 #include "cuda_sm80_upcast.h"
 
-#include "cuda_launch.h"
 #include "format.h"
-#include "packings/sm80_fragments.h"
+#include "upcast_host.h"
 
 #include <string.h>
 
@@ -61,54 +60,34 @@ typedef struct upcast_state {
 enum { COUNTERS = 4096 };
 
 typedef struct workspace {
-    int64_t partials_at, partials_bytes;
-    int64_t count_at, sorted_at, tiles_at; /* routing lists */
-    int64_t rows_at;                       /* unweighted rows that scatter adds up */
+    gemmux_upcast_places at;
     int64_t bytes;
 } workspace;
-
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-/* Tiles of `rows` product rows: each expert's last one may be short, and rows of experts that do
- * not exist have tiles of their own. */
-static int64_t most_tiles(const gemmux_problem *p, int rows)
-{
-    int64_t product_rows = gemmux_problem_rows(p);
-    int64_t experts = p->experts + 1;
-    return product_rows / rows + (experts < product_rows ? experts : product_rows);
-}
 
 static workspace lay_out(const gemmux_problem *p, int multiprocessors)
 {
     workspace w = {0};
     int64_t rows = gemmux_problem_rows(p);
     int64_t columns = p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? p->n / 2 : p->n;
-    w.partials_at = COUNTERS * 4;
+    w.at.partials_at = COUNTERS * 4;
     if (p->op != GEMMUX_MOE) {
         /* choose_splits makes fewer than 3.5 blocks a multiprocessor of what it splits. A quarter
          * of the weights at most: a plan is to stay about as large as they are. */
         int64_t weights = gemmux_stored_bytes(p->w, 1, p->n, p->k);
         int64_t most = shapes[GEMMUX_UPCAST_L64].partial_bytes * (int64_t)multiprocessors * 7 / 2;
-        int64_t wanted = round_up(weights / 4 < most ? weights / 4 : most, 256);
-        w.partials_bytes = rows > 16 ? wanted : 0;
-        w.bytes = w.partials_at + w.partials_bytes;
+        int64_t wanted = gemmux_round_up(weights / 4 < most ? weights / 4 : most, 256);
+        w.at.partials_bytes = rows > 16 ? wanted : 0;
+        w.bytes = w.at.partials_at + w.at.partials_bytes;
         return w;
     }
-    w.count_at = w.partials_at;
-    w.sorted_at = w.count_at + 256;
-    w.tiles_at = w.sorted_at + round_up(rows * 4, 256);
-    w.rows_at = w.tiles_at + round_up(most_tiles(p, shapes[0].rows) * 12, 256);
-    w.bytes = w.rows_at;
+    w.at.count_at = w.at.partials_at;
+    w.at.sorted_at = w.at.count_at + 256;
+    w.at.tiles_at = w.at.sorted_at + gemmux_round_up(rows * 4, 256);
+    w.at.rows_at =
+        w.at.tiles_at + gemmux_round_up(gemmux_upcast_most_tiles(p, shapes[0].rows) * 12, 256);
+    w.bytes = w.at.rows_at;
     if (p->epilogue & GEMMUX_EPILOGUE_SCATTER)
-        w.bytes += round_up(rows * columns * 4, 256);
+        w.bytes += gemmux_round_up(rows * columns * 4, 256);
     return w;
 }
 
@@ -131,7 +110,7 @@ typedef struct extent {
  * registers. */
 static int best_tiles(const extent *e, int64_t tokens, int64_t tiles)
 {
-    int64_t row_tiles = divide_up(e->row_blocks, shapes[GEMMUX_UPCAST_L128].row_blocks);
+    int64_t row_tiles = gemmux_divide_up(e->row_blocks, shapes[GEMMUX_UPCAST_L128].row_blocks);
     return tokens > 64 && !e->three_terms && tiles * row_tiles >= e->multiprocessors
                ? GEMMUX_UPCAST_L128
                : GEMMUX_UPCAST_L64;
@@ -142,8 +121,8 @@ static int best_form(const extent *e)
     if (!e->experts)
         return e->rows <= 8    ? GEMMUX_UPCAST_S1
                : e->rows <= 16 ? GEMMUX_UPCAST_S2
-                               : best_tiles(e, e->rows, divide_up(e->rows, 128));
-    int64_t each = divide_up(e->rows, e->experts);
+                               : best_tiles(e, e->rows, gemmux_divide_up(e->rows, 128));
+    int64_t each = gemmux_divide_up(e->rows, e->experts);
     return each <= 6    ? GEMMUX_UPCAST_S1
            : each <= 16 ? GEMMUX_UPCAST_S2
                         : best_tiles(e, each, e->experts);
@@ -168,7 +147,7 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
     config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
     const extent e = {
         .rows = gemmux_problem_rows(problem),
-        .row_blocks = divide_up(problem->n, GEMMUX_SM80_ROWS),
+        .row_blocks = gemmux_divide_up(problem->n, GEMMUX_SM80_ROWS),
         .experts = problem->op == GEMMUX_MOE ? problem->experts : 0,
         .multiprocessors = multiprocessors(machine),
         .smem_bytes = machine->smem_bytes,
@@ -183,70 +162,11 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
 
 /* ---- prepare ---- */
 
-static bool along_k(gemmux_format f)
-{
-    return f.scaling == GEMMUX_SCALING_GROUP || f.scaling == GEMMUX_SCALING_BLOCK;
-}
-
-static int kind_of(const gemmux_problem *p, bool rounded)
-{
-    switch (p->w.id) {
-    case GEMMUX_MXFP4:
-        return GEMMUX_UPCAST_mxfp4;
-    case GEMMUX_NVFP4:
-        return GEMMUX_UPCAST_nvfp4;
-    case GEMMUX_MXFP8:
-        return p->w.element == GEMMUX_CODE_E5M2 ? GEMMUX_UPCAST_mxfp8e5 : GEMMUX_UPCAST_mxfp8;
-    case GEMMUX_E4M3:
-        return along_k(p->w) ? GEMMUX_UPCAST_e4m3 : GEMMUX_UPCAST_e4m3r;
-    case GEMMUX_E5M2:
-        return GEMMUX_UPCAST_e5m2;
-    case GEMMUX_INT8:
-        return along_k(p->w) ? GEMMUX_UPCAST_int8 : GEMMUX_UPCAST_int8r;
-    case GEMMUX_INT4:
-        return p->w.zero == GEMMUX_ZERO_MIN ? GEMMUX_UPCAST_int4m : GEMMUX_UPCAST_int4;
-    case GEMMUX_NF4:
-        return rounded ? GEMMUX_UPCAST_nf4 : GEMMUX_UPCAST_nf4x;
-    default:
-        return GEMMUX_UPCAST_raw;
-    }
-}
-
 static void release(void *state)
 {
     upcast_state *s = state;
     gemmux_cuda_code_close(&s->code);
     free(s);
-}
-
-/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold, and
- * sees whether any is shifted. */
-static gemmux_status check_span(upcast_state *s, const gemmux_packed *w, gemmux_error *error)
-{
-    const gemmux_cuda *cuda = &s->code.device.cuda;
-    int64_t bytes = s->layout.row_blocks * 4;
-    uint32_t *flags = calloc((size_t)bytes + 4, 1);
-    s->looked = true;
-    gemmux_status status = GEMMUX_OK;
-    if (!flags)
-        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuda_sm80_upcast: out of memory");
-    for (int64_t matrix = 0; matrix < w->plain.count && !status; matrix++) {
-        gemmux_cu_pointer from = (gemmux_cu_pointer)(uintptr_t)w->data +
-                                 (uint64_t)(matrix * s->layout.matrix_bytes + s->layout.flags_at);
-        int result = bytes ? cuda->copy_to_host(flags, from, (size_t)bytes) : 0;
-        if (result)
-            status = gemmux_cuda_fail(cuda, result, "cuda_sm80_upcast: reading its flags", error);
-        for (int64_t i = 0; i < s->layout.row_blocks && !status; i++) {
-            s->shifted |= (flags[i] & GEMMUX_SM80_SHIFTED) != 0;
-            if (flags[i] & GEMMUX_SM80_SPAN_TOO_WIDE)
-                status = gemmux_fail(error, GEMMUX_ERROR_DEVICE,
-                                     "cuda_sm80_upcast: scales of one row of w, among rows %lld to "
-                                     "%lld of matrix %lld, span more powers of two than bf16 holds",
-                                     (long long)i * 16, (long long)i * 16 + 15, (long long)matrix);
-        }
-    }
-    free(flags);
-    return status;
 }
 
 static gemmux_status find_functions(upcast_state *s, bool half, gemmux_error *error)
@@ -283,7 +203,7 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     if (!s)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuda_sm80_upcast: out of memory");
     bool half = problem->x.id == GEMMUX_F16;
-    s->kind = kind_of(problem, problem->liberties & GEMMUX_LIBERTY_ROUNDED_W);
+    s->kind = gemmux_upcast_kind_of(problem->w, problem->liberties & GEMMUX_LIBERTY_ROUNDED_W);
     s->multiprocessors = multiprocessors(machine);
     s->smem_bytes = machine->smem_bytes;
     gemmux_sm80_layout_of(problem->w, problem->n, problem->k, &s->layout);
@@ -295,7 +215,9 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     if (!status && folded && !half) {
         status = gemmux_cuda_enter(&s->code.device, error);
         if (!status) {
-            status = check_span(s, w, error);
+            s->looked = true;
+            status = gemmux_upcast_check_span("cuda_sm80_upcast", &s->code.device.cuda, &s->layout,
+                                              w, &s->shifted, error);
             gemmux_cuda_leave(&s->code.device);
         }
     }
@@ -309,67 +231,12 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
 
 /* ---- run ---- */
 
-static int log2_of(int value)
-{
-    int log2 = 0;
-    while (1 << (log2 + 1) <= value)
-        log2++;
-    return log2;
-}
-
-static gemmux_upcast_parameters describe(const gemmux_call *call, const workspace *at)
+static gemmux_upcast_parameters describe(const gemmux_call *call, const workspace *w)
 {
     const upcast_state *s = call->state;
-    const gemmux_problem *p = call->problem;
-    const gemmux_sm80_layout *layout = &s->layout;
-    char *base = call->workspace;
-    int64_t y_each = call->y_format.id == GEMMUX_F32 ? 8 : 4;
-    bool moe = p->op == GEMMUX_MOE;
-    return (gemmux_upcast_parameters){
-        .w = call->w->data,
-        .matrix_bytes = layout->matrix_bytes,
-        .scales_at = layout->scales_at,
-        .zeros_at = layout->zeros_at,
-        .factors_at = layout->factors_at,
-        .flags_at = layout->flags_at,
-        .shifts_at = layout->shifts_at,
-        .x = call->x.codes,
-        .x_row_bytes = gemmux_row_stride(&call->x),
-        .y = call->y,
-        .y_row_bytes = call->y_row_bytes,
-        .rows = p->epilogue & GEMMUX_EPILOGUE_SCATTER ? (float *)(base + at->rows_at) : NULL,
-        .bias = p->epilogue & GEMMUX_EPILOGUE_BIAS ? call->bias : NULL,
-        .expert_ids = call->expert_ids,
-        .expert_weights = call->expert_weights,
-        .sorted = (int32_t *)(base + at->sorted_at),
-        .tiles = (int32_t *)(base + at->tiles_at),
-        .tile_count = (int32_t *)(base + at->count_at),
-        .k_order = call->w->plain.k_order,
-        .partials = (float *)(base + at->partials_at),
-        .counters = (uint32_t *)base,
-        .m = (int32_t)gemmux_problem_rows(p),
-        .n = (int32_t)p->n,
-        .k = (int32_t)p->k,
-        .units = (int32_t)layout->units,
-        .row_blocks = (int32_t)layout->row_blocks,
-        .groups = (int32_t)layout->groups,
-        .group_shift = along_k(p->w) ? log2_of(p->w.group) : 31,
-        .splits = 1,
-        .units_a_split = (int32_t)layout->units,
-        .experts = moe ? p->experts : 0,
-        .top_k = p->top_k,
-        .scale_code = p->w.scale,
-        .zero = p->w.zero,
-        .scale_block = p->w.scaling == GEMMUX_SCALING_BLOCK,
-        .fine = (uint8_t)layout->fine,
-        .y_format = call->y_format.id,
-        .gather = (p->epilogue & GEMMUX_EPILOGUE_GATHER) != 0,
-        .swiglu = (p->epilogue & GEMMUX_EPILOGUE_SWIGLU) != 0,
-        .unshifted = s->looked && !s->shifted,
-        .y_pairs = ((uintptr_t)call->y | (uintptr_t)call->y_row_bytes) % (uintptr_t)y_each == 0,
-        .alpha = p->swiglu_alpha > 0 ? p->swiglu_alpha : 1.702f,
-        .limit = p->swiglu_limit > 0 ? p->swiglu_limit : 7.0f,
-    };
+    gemmux_upcast_parameters p = gemmux_upcast_describe(call, &s->layout, &w->at);
+    p.unshifted = s->looked && !s->shifted;
+    return p;
 }
 
 /* Blocks share the K of one tile when there are too few tiles to fill the device. */
@@ -380,15 +247,15 @@ static void choose_splits(const upcast_state *s, const workspace *at, int form, 
     int64_t wanted = 2 * (int64_t)s->multiprocessors;
     if (p->experts || form != GEMMUX_UPCAST_L64 || tiles * 4 >= wanted * 3 || tiles > COUNTERS)
         return;
-    int64_t splits = divide_up(wanted, tiles), most = p->units / 8;
+    int64_t splits = gemmux_divide_up(wanted, tiles), most = p->units / 8;
     splits = splits < most ? splits : most;
     splits = splits < 8 ? splits : 8;
-    most = at->partials_bytes / (tiles * f->partial_bytes);
+    most = at->at.partials_bytes / (tiles * f->partial_bytes);
     splits = splits < most ? splits : most;
     if (splits < 2)
         return;
-    p->units_a_split = (int32_t)divide_up(p->units, splits);
-    p->splits = (int32_t)divide_up(p->units, p->units_a_split);
+    p->units_a_split = (int32_t)gemmux_divide_up(p->units, splits);
+    p->splits = (int32_t)gemmux_divide_up(p->units, p->units_a_split);
 }
 
 static gemmux_status reorder_columns(const gemmux_call *call, const workspace *at,
@@ -397,8 +264,9 @@ static gemmux_status reorder_columns(const gemmux_call *call, const workspace *a
     const upcast_state *s = call->state;
     gemmux_upcast_parameters gather = *p;
     int64_t rows = call->x.rows;
-    unsigned grid[3] = {(unsigned)divide_up(p->k, 256), (unsigned)(rows < 65535 ? rows : 65535), 1};
-    gather.rows = (float *)((char *)call->workspace + round_up(at->bytes, 256));
+    unsigned grid[3] = {(unsigned)gemmux_divide_up(p->k, 256),
+                        (unsigned)(rows < 65535 ? rows : 65535), 1};
+    gather.rows = (float *)((char *)call->workspace + gemmux_round_up(at->bytes, 256));
     gather.m = (int32_t)rows;
     p->x = (const char *)gather.rows;
     p->x_row_bytes = (int64_t)p->k * 2;
@@ -417,12 +285,12 @@ static gemmux_status launch_product(const gemmux_call *call, const workspace *at
                                      .three_terms = s->kind == GEMMUX_UPCAST_nf4x});
     const shape *f = &shapes[form];
     bool streams = form == GEMMUX_UPCAST_S1 || form == GEMMUX_UPCAST_S2;
-    int64_t row_tiles = streams ? 1 : divide_up(p->row_blocks, f->row_blocks);
-    int64_t groups = divide_up(p->m, f->rows);
+    int64_t row_tiles = streams ? 1 : gemmux_divide_up(p->row_blocks, f->row_blocks);
+    int64_t groups = gemmux_divide_up(p->m, f->rows);
     gemmux_status status = GEMMUX_OK;
     if (p->experts) {
         p->routed = !streams || p->m > GEMMUX_UPCAST_DIRECT_ROWS;
-        groups = most_tiles(call->problem, f->rows);
+        groups = gemmux_upcast_most_tiles(call->problem, f->rows);
         p->tile_rows = f->rows;
     }
     if (p->routed)
@@ -445,7 +313,7 @@ static gemmux_status launch_scatter(const gemmux_call *call, gemmux_upcast_param
 {
     const upcast_state *s = call->state;
     int64_t columns = p->swiglu ? p->n / 2 : p->n, tokens = call->problem->m;
-    unsigned grid[3] = {(unsigned)divide_up(columns, 256),
+    unsigned grid[3] = {(unsigned)gemmux_divide_up(columns, 256),
                         (unsigned)(tokens < 65535 ? tokens : 65535), 1};
     return gemmux_cuda_launch(&s->code, s->scatter, grid, 256, 0, call->stream, p, error);
 }

@@ -6,9 +6,8 @@
  */
 #include "cuda_sm90_upcast.h"
 
-#include "cuda_launch.h"
 #include "format.h"
-#include "packings/sm80_fragments.h"
+#include "upcast_host.h"
 
 #include <string.h>
 
@@ -39,31 +38,10 @@ typedef struct state {
 enum { COUNTERS = 4096, PARTIAL_BYTES = 256 * 64 * 4 }; /* of t64 */
 
 typedef struct workspace {
-    int64_t partials_at, partials_bytes;
-    int64_t count_at, sorted_at, tiles_at; /* routing lists */
-    int64_t rows_at;                       /* unweighted rows that scatter adds up */
+    gemmux_upcast_places at;
     int64_t arranged_at;
     int64_t bytes;
 } workspace;
-
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-/* Each expert's last tile may be short; rows of experts that do not exist have tiles of their own.
- */
-static int64_t most_tiles(const gemmux_problem *p, int rows)
-{
-    int64_t product_rows = gemmux_problem_rows(p);
-    int64_t experts = p->experts + 1;
-    return product_rows / rows + (experts < product_rows ? experts : product_rows);
-}
 
 static workspace lay_out(const gemmux_problem *p, int multiprocessors)
 {
@@ -71,16 +49,17 @@ static workspace lay_out(const gemmux_problem *p, int multiprocessors)
     int64_t rows = gemmux_problem_rows(p);
     int64_t columns = p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? p->n / 2 : p->n;
     bool moe = p->op == GEMMUX_MOE;
-    w.partials_at = COUNTERS * 4;
-    w.partials_bytes = moe ? 0 : (int64_t)multiprocessors * PARTIAL_BYTES;
-    w.count_at = w.partials_at + w.partials_bytes;
-    w.sorted_at = w.count_at + 256;
-    w.tiles_at = w.sorted_at + (moe ? round_up(rows * 4, 256) : 0);
-    w.rows_at = w.tiles_at + (moe ? round_up(most_tiles(p, 64) * 12, 256) : 0);
-    w.arranged_at = w.rows_at;
+    w.at.partials_at = COUNTERS * 4;
+    w.at.partials_bytes = moe ? 0 : (int64_t)multiprocessors * PARTIAL_BYTES;
+    w.at.count_at = w.at.partials_at + w.at.partials_bytes;
+    w.at.sorted_at = w.at.count_at + 256;
+    w.at.tiles_at = w.at.sorted_at + (moe ? gemmux_round_up(rows * 4, 256) : 0);
+    w.at.rows_at =
+        w.at.tiles_at + (moe ? gemmux_round_up(gemmux_upcast_most_tiles(p, 64) * 12, 256) : 0);
+    w.arranged_at = w.at.rows_at;
     if (p->epilogue & GEMMUX_EPILOGUE_SCATTER)
-        w.arranged_at += round_up(rows * columns * 4, 256);
-    w.bytes = w.arranged_at + rows * round_up(p->k, GEMMUX_SM80_UNIT_K) * 2;
+        w.arranged_at += gemmux_round_up(rows * columns * 4, 256);
+    w.bytes = w.arranged_at + rows * gemmux_round_up(p->k, GEMMUX_SM80_UNIT_K) * 2;
     return w;
 }
 
@@ -105,35 +84,6 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
 
 /* ---- prepare ---- */
 
-static bool along_k(gemmux_format f)
-{
-    return f.scaling == GEMMUX_SCALING_GROUP || f.scaling == GEMMUX_SCALING_BLOCK;
-}
-
-static int kind_of(const gemmux_problem *p)
-{
-    switch (p->w.id) {
-    case GEMMUX_MXFP4:
-        return GEMMUX_UPCAST_mxfp4;
-    case GEMMUX_NVFP4:
-        return GEMMUX_UPCAST_nvfp4;
-    case GEMMUX_MXFP8:
-        return p->w.element == GEMMUX_CODE_E5M2 ? GEMMUX_UPCAST_mxfp8e5 : GEMMUX_UPCAST_mxfp8;
-    case GEMMUX_E4M3:
-        return along_k(p->w) ? GEMMUX_UPCAST_e4m3 : GEMMUX_UPCAST_e4m3r;
-    case GEMMUX_E5M2:
-        return GEMMUX_UPCAST_e5m2;
-    case GEMMUX_INT8:
-        return along_k(p->w) ? GEMMUX_UPCAST_int8 : GEMMUX_UPCAST_int8r;
-    case GEMMUX_INT4:
-        return GEMMUX_UPCAST_int4;
-    case GEMMUX_NF4:
-        return GEMMUX_UPCAST_nf4;
-    default:
-        return GEMMUX_UPCAST_raw;
-    }
-}
-
 /* What kind_traits and folds of the device code say: no scale meets the sums along K. */
 static bool is_direct(int kind, bool half)
 {
@@ -157,32 +107,6 @@ static void release(void *made)
     state *s = made;
     gemmux_cuda_code_close(&s->code);
     free(s);
-}
-
-/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold. */
-static gemmux_status check_span(const state *s, const gemmux_packed *w, gemmux_error *error)
-{
-    const gemmux_cuda *cuda = &s->code.device.cuda;
-    int64_t bytes = s->layout.row_blocks * 4;
-    uint32_t *flags = calloc((size_t)bytes + 4, 1);
-    gemmux_status status = GEMMUX_OK;
-    if (!flags)
-        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuda_sm90_upcast: out of memory");
-    for (int64_t matrix = 0; matrix < w->plain.count && !status; matrix++) {
-        gemmux_cu_pointer from = (gemmux_cu_pointer)(uintptr_t)w->data +
-                                 (uint64_t)(matrix * s->layout.matrix_bytes + s->layout.flags_at);
-        int result = bytes ? cuda->copy_to_host(flags, from, (size_t)bytes) : 0;
-        if (result)
-            status = gemmux_cuda_fail(cuda, result, "cuda_sm90_upcast: reading its flags", error);
-        for (int64_t i = 0; i < s->layout.row_blocks && !status; i++)
-            if (flags[i] & GEMMUX_SM80_SPAN_TOO_WIDE)
-                status = gemmux_fail(error, GEMMUX_ERROR_DEVICE,
-                                     "cuda_sm90_upcast: scales of one row of w, among rows %lld to "
-                                     "%lld of matrix %lld, span more powers of two than bf16 holds",
-                                     (long long)i * 16, (long long)i * 16 + 15, (long long)matrix);
-    }
-    free(flags);
-    return status;
 }
 
 static gemmux_status find_functions(state *s, bool half, gemmux_error *error)
@@ -220,7 +144,7 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     if (!s)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuda_sm90_upcast: out of memory");
     bool half = problem->x.id == GEMMUX_F16;
-    s->kind = kind_of(problem);
+    s->kind = gemmux_upcast_kind_of(problem->w, true);
     s->direct = is_direct(s->kind, half);
     s->multiprocessors = multiprocessors(machine);
     gemmux_sm80_layout_of(problem->w, problem->n, problem->k, &s->layout);
@@ -230,9 +154,11 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     bool folded = s->kind == GEMMUX_UPCAST_mxfp4 || s->kind == GEMMUX_UPCAST_mxfp8 ||
                   s->kind == GEMMUX_UPCAST_mxfp8e5;
     if (!status && folded && !half) {
+        bool shifted;
         status = gemmux_cuda_enter(&s->code.device, error);
         if (!status) {
-            status = check_span(s, w, error);
+            status = gemmux_upcast_check_span("cuda_sm90_upcast", &s->code.device.cuda, &s->layout,
+                                              w, &shifted, error);
             gemmux_cuda_leave(&s->code.device);
         }
     }
@@ -245,14 +171,6 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
 }
 
 /* ---- run ---- */
-
-static int log2_of(int value)
-{
-    int log2 = 0;
-    while (1 << (log2 + 1) <= value)
-        log2++;
-    return log2;
-}
 
 /* How scales and zero points stand along K: steps of some columns, some bytes each. */
 static void describe_steps(const state *s, const gemmux_problem *p, gemmux_sm90_parameters *to)
@@ -269,66 +187,20 @@ static void describe_steps(const state *s, const gemmux_problem *p, gemmux_sm90_
     to->zero_bytes = layout->zero_bytes ? (layout->fine ? 32 : 16) : 0;
 }
 
-static gemmux_sm90_parameters describe(const gemmux_call *call, const workspace *at)
+static gemmux_sm90_parameters describe(const gemmux_call *call, const workspace *w)
 {
     const state *s = call->state;
-    const gemmux_problem *p = call->problem;
-    const gemmux_sm80_layout *layout = &s->layout;
-    char *base = call->workspace;
-    int64_t y_each = call->y_format.id == GEMMUX_F32 ? 8 : 4;
-    bool moe = p->op == GEMMUX_MOE;
-    gemmux_sm90_parameters made = {.arranged = base + at->arranged_at};
-    made.u = (gemmux_upcast_parameters){
-        .w = call->w->data,
-        .matrix_bytes = layout->matrix_bytes,
-        .scales_at = layout->scales_at,
-        .zeros_at = layout->zeros_at,
-        .factors_at = layout->factors_at,
-        .flags_at = layout->flags_at,
-        .shifts_at = layout->shifts_at,
-        .x = call->x.codes,
-        .x_row_bytes = gemmux_row_stride(&call->x),
-        .y = call->y,
-        .y_row_bytes = call->y_row_bytes,
-        .rows = p->epilogue & GEMMUX_EPILOGUE_SCATTER ? (float *)(base + at->rows_at) : NULL,
-        .bias = p->epilogue & GEMMUX_EPILOGUE_BIAS ? call->bias : NULL,
-        .expert_ids = call->expert_ids,
-        .expert_weights = call->expert_weights,
-        .sorted = (int32_t *)(base + at->sorted_at),
-        .tiles = (int32_t *)(base + at->tiles_at),
-        .tile_count = (int32_t *)(base + at->count_at),
-        .k_order = call->w->plain.k_order,
-        .partials = (float *)(base + at->partials_at),
-        .counters = (uint32_t *)base,
-        .m = (int32_t)gemmux_problem_rows(p),
-        .n = (int32_t)p->n,
-        .k = (int32_t)p->k,
-        .units = (int32_t)layout->units,
-        .row_blocks = (int32_t)layout->row_blocks,
-        .groups = (int32_t)layout->groups,
-        .group_shift = along_k(p->w) ? log2_of(p->w.group) : 31,
-        .splits = 1,
-        .units_a_split = (int32_t)layout->units,
-        .experts = moe ? p->experts : 0,
-        .top_k = p->top_k,
-        .scale_code = p->w.scale,
-        .zero = p->w.zero,
-        .scale_block = p->w.scaling == GEMMUX_SCALING_BLOCK,
-        .fine = (uint8_t)layout->fine,
-        .y_format = call->y_format.id,
-        .gather = (p->epilogue & GEMMUX_EPILOGUE_GATHER) != 0,
-        .swiglu = (p->epilogue & GEMMUX_EPILOGUE_SWIGLU) != 0,
-        .y_pairs = ((uintptr_t)call->y | (uintptr_t)call->y_row_bytes) % (uintptr_t)y_each == 0,
-        .alpha = p->swiglu_alpha > 0 ? p->swiglu_alpha : 1.702f,
-        .limit = p->swiglu_limit > 0 ? p->swiglu_limit : 7.0f,
+    gemmux_sm90_parameters made = {
+        .u = gemmux_upcast_describe(call, &s->layout, &w->at),
+        .arranged = (char *)call->workspace + w->arranged_at,
     };
-    describe_steps(s, p, &made);
+    describe_steps(s, call->problem, &made);
     return made;
 }
 
 static int64_t row_tiles_of(const gemmux_upcast_parameters *p, const shape *f)
 {
-    return divide_up(p->row_blocks, 4 * (int64_t)f->groups);
+    return gemmux_divide_up(p->row_blocks, 4 * (int64_t)f->groups);
 }
 
 /* Clocks of one unit of K in a block of w256 and of t64, measured on an H200. */
@@ -339,10 +211,10 @@ static int choose_form(const state *s, const gemmux_upcast_parameters *p)
 {
     const shape *wide = &shapes[GEMMUX_SM90_w256], *tall = &shapes[GEMMUX_SM90_t64];
     int64_t slots = s->multiprocessors;
-    int64_t wide_tiles = row_tiles_of(p, wide) * divide_up(p->m, wide->rows);
-    int64_t tall_tiles = row_tiles_of(p, tall) * divide_up(p->m, tall->rows);
-    int64_t wide_cost = divide_up(wide_tiles, slots) * CLOCKS_W256;
-    int64_t tall_cost = divide_up(tall_tiles, slots) * CLOCKS_T64;
+    int64_t wide_tiles = row_tiles_of(p, wide) * gemmux_divide_up(p->m, wide->rows);
+    int64_t tall_tiles = row_tiles_of(p, tall) * gemmux_divide_up(p->m, tall->rows);
+    int64_t wide_cost = gemmux_divide_up(wide_tiles, slots) * CLOCKS_W256;
+    int64_t tall_cost = gemmux_divide_up(tall_tiles, slots) * CLOCKS_T64;
     if (tall_tiles < slots) /* which then share K */
         tall_cost = tall_tiles * CLOCKS_T64 / slots + CLOCKS_T64 / 4;
     if (!s->direct)
@@ -368,12 +240,12 @@ static void choose_splits(const state *s, const workspace *at, int form, int64_t
     int64_t splits = slots / tiles, most = p->units / 4;
     splits = splits < most ? splits : most;
     splits = splits < 8 ? splits : 8;
-    most = at->partials_bytes / (tiles * PARTIAL_BYTES);
+    most = at->at.partials_bytes / (tiles * PARTIAL_BYTES);
     splits = splits < most ? splits : most;
     if (splits < 2)
         return;
-    p->units_a_split = (int32_t)round_up(divide_up(p->units, splits), units);
-    p->splits = (int32_t)divide_up(p->units, p->units_a_split);
+    p->units_a_split = (int32_t)gemmux_round_up(gemmux_divide_up(p->units, splits), units);
+    p->splits = (int32_t)gemmux_divide_up(p->units, p->units_a_split);
 }
 
 /* Rows of `row_words` 8-byte words, a row a row block, in boxes of `words` by all of a tile's. */
@@ -422,7 +294,7 @@ static gemmux_status launch_before(const state *s, void *stream, gemmux_sm90_par
                                    gemmux_error *error)
 {
     gemmux_status status = GEMMUX_OK;
-    int64_t pieces = (int64_t)p->u.m * p->u.units * 2, blocks = divide_up(pieces, 256);
+    int64_t pieces = (int64_t)p->u.m * p->u.units * 2, blocks = gemmux_divide_up(pieces, 256);
     int64_t most = (int64_t)s->multiprocessors * 8;
     unsigned grid[3] = {(unsigned)(blocks < most ? blocks : most), 1, 1};
     if (p->u.experts)
@@ -456,7 +328,7 @@ static gemmux_status launch_dense(const gemmux_call *call, const workspace *at,
     const state *s = call->state;
     int form = choose_form(s, &p->u);
     const shape *f = &shapes[form];
-    int64_t token_tiles = divide_up(p->u.m, f->rows);
+    int64_t token_tiles = gemmux_divide_up(p->u.m, f->rows);
     p->u.token_tiles = (int32_t)token_tiles;
     choose_splits(s, at, form, token_tiles * row_tiles_of(&p->u, f), &p->u);
     gemmux_status status = launch_before(s, call->stream, p, error);
@@ -476,7 +348,7 @@ static gemmux_status launch_moe(const gemmux_call *call, gemmux_sm90_parameters 
     p->u.tile_rows = shapes[form].rows;
     p->big_rows = big ? shapes[GEMMUX_SM90_w256].rows : 0;
     gemmux_status status = launch_before(s, call->stream, p, error);
-    int64_t tiles = most_tiles(call->problem, shapes[form].rows);
+    int64_t tiles = gemmux_upcast_most_tiles(call->problem, shapes[form].rows);
     p->section = 0;
     if (!status && big)
         status = launch_form(call, GEMMUX_SM90_w256, tiles, p, error);
@@ -489,7 +361,7 @@ static gemmux_status launch_scatter(const gemmux_call *call, gemmux_sm90_paramet
 {
     const state *s = call->state;
     int64_t columns = p->u.swiglu ? p->u.n / 2 : p->u.n, tokens = call->problem->m;
-    unsigned grid[3] = {(unsigned)divide_up(columns, 256),
+    unsigned grid[3] = {(unsigned)gemmux_divide_up(columns, 256),
                         (unsigned)(tokens < 65535 ? tokens : 65535), 1};
     return gemmux_cuda_launch(&s->code, s->scatter, grid, 256, 0, call->stream, p, error);
 }

@@ -46,11 +46,6 @@ typedef struct slot {
     int32_t *points;
 } slot;
 
-static int64_t round_up(int64_t size, int64_t multiple)
-{
-    return (size + multiple - 1) / multiple * multiple;
-}
-
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -91,8 +86,9 @@ static void block_k(const gemmux_panel_level *level, const gemmux_machine *machi
     b->segments = (b->panel.k + b->segment - 1) / b->segment;
     b->panel_k = most / b->segment * b->segment;
     /* At most 8 KiB of decoded scales: they share L1 with x and with what is fetched ahead. */
-    b->stream_k = round_up(smaller(4096, 128 * b->segment), b->segment);
-    b->pass_k = round_up(2048, b->segment); /* of 4 bits: a third of L1, read again by each pass */
+    b->stream_k = gemmux_round_up(smaller(4096, 128 * b->segment), b->segment);
+    b->pass_k =
+        gemmux_round_up(2048, b->segment); /* of 4 bits: a third of L1, read again by each pass */
 }
 
 /* Bytes from one decoded strip to the next. A power of two would put the same step of all strips in
@@ -114,8 +110,8 @@ static bool block(const gemmux_panel_level *level, const gemmux_problem *problem
     bool gather = problem->epilogue & GEMMUX_EPILOGUE_GATHER;
     b->x_rows = problem->op == GEMMUX_MOE && !gather ? gemmux_problem_rows(problem) : problem->m;
     /* An odd number of lines, so that neighbouring rows do not meet in one set of the cache. */
-    b->x_stride = round_up(b->panel.k * 4 / k_per_lane(level), 64) | 64;
-    b->sums_stride = needs_sums(level, problem->w) ? round_up(b->segments * 4, 64) : 0;
+    b->x_stride = gemmux_round_up(b->panel.k * 4 / k_per_lane(level), 64) | 64;
+    b->sums_stride = needs_sums(level, problem->w) ? gemmux_round_up(b->segments * 4, 64) : 0;
     int64_t of_panel = (b->panel_k / b->segment) * level->tile_strips;
     int64_t of_stream = b->stream_k / b->segment;
     b->scratch_vectors = (of_panel > of_stream ? of_panel : of_stream) + level->tile_strips;
@@ -125,7 +121,7 @@ static bool block(const gemmux_panel_level *level, const gemmux_problem *problem
     int64_t x_bytes;
     if (!gemmux_mul_size(b->x_rows, b->x_stride + b->sums_stride + 4, &x_bytes))
         return false;
-    b->workspace_bytes = round_up(x_bytes, 64) + b->slots * b->scratch_bytes + 64;
+    b->workspace_bytes = gemmux_round_up(x_bytes, 64) + b->slots * b->scratch_bytes + 64;
     return true;
 }
 
@@ -582,7 +578,7 @@ gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_cal
     job j = {.call = call, .level = level, .b = b, .x = call->workspace};
     j.sums = j.x + rows * b->x_stride;
     j.x_scales = (float *)(void *)(j.sums + rows * b->sums_stride);
-    j.scratch = j.x + round_up(rows * (b->x_stride + b->sums_stride + 4), 64);
+    j.scratch = j.x + gemmux_round_up(rows * (b->x_stride + b->sums_stride + 4), 64);
     for (int g = 0; g < call->group_count; g++)
         if (call->groups[g].row_count > 0) {
             cut c = cut_group(&j, &call->groups[g]);

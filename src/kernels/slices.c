@@ -12,11 +12,6 @@ enum {
     W_CACHE_BYTES = 1 << 19,
 };
 
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -30,18 +25,20 @@ gemmux_slicing gemmux_slicing_of(const gemmux_problem *problem, int32_t workers,
     if (workers < 1)
         workers = 1;
     /* Four slices a worker where N allows it; not so wide that a tile leaves the cache. */
-    s.width = smaller(round_up(problem->n / (4 * (int64_t)workers) + 1, 64), GEMMUX_SLICE_WIDTH);
+    s.width =
+        smaller(gemmux_round_up(problem->n / (4 * (int64_t)workers) + 1, 64), GEMMUX_SLICE_WIDTH);
     if (w_element_bytes) {
         /* A decoded slice should stay in the L2 cache until all rows of x have met it. */
         int64_t fit = W_CACHE_BYTES / (k * w_element_bytes) / 64 * 64;
         s.width = smaller(s.width, fit > 64 ? fit : 64);
-        s.w_bytes = round_up(s.width * k * w_element_bytes, 64);
+        s.w_bytes = gemmux_round_up(s.width * k * w_element_bytes, 64);
     }
     s.block = smaller(rows, GEMMUX_SLICE_ROWS);
     bool all = converts || problem->op == GEMMUX_MOE;
     s.x_rows = smaller(rows, all ? CONVERTED_ROWS : GEMMUX_SLICE_ROWS);
-    s.worker_bytes = round_up(s.block * s.width * 4, 64) + s.w_bytes;
-    s.workspace_bytes = round_up(s.x_rows * k * x_element_bytes, 64) + workers * s.worker_bytes;
+    s.worker_bytes = gemmux_round_up(s.block * s.width * 4, 64) + s.w_bytes;
+    s.workspace_bytes =
+        gemmux_round_up(s.x_rows * k * x_element_bytes, 64) + workers * s.worker_bytes;
     return s;
 }
 
@@ -166,8 +163,8 @@ static int64_t open_window(window *w)
     const gemmux_call *call = s->call;
     int64_t k = call->problem->k, dense = k * s->sizes.x_element_bytes, rows = 0;
     w->converted = call->workspace;
-    w->workers =
-        w->converted + round_up(s->sizes.x_rows * (k > 0 ? k : 1) * s->sizes.x_element_bytes, 64);
+    w->workers = w->converted +
+                 gemmux_round_up(s->sizes.x_rows * (k > 0 ? k : 1) * s->sizes.x_element_bytes, 64);
     w->slices = (call->problem->n + s->sizes.width - 1) / s->sizes.width;
     w->direct = !s->converts && call->problem->op != GEMMUX_MOE &&
                 (call->x.row_bytes == 0 || call->x.row_bytes == dense);

@@ -40,19 +40,14 @@ static bool accepts(gemmux_format f)
     }
 }
 
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
 int64_t gemmux_lt_tile_bytes(int64_t rows, int64_t groups)
 {
-    return round_up(rows, TILE_ROWS) * round_up(groups, TILE_GROUPS);
+    return gemmux_round_up(rows, TILE_ROWS) * gemmux_round_up(groups, TILE_GROUPS);
 }
 
 int64_t gemmux_lt_tile_at(int64_t row, int64_t group, int64_t groups)
 {
-    int64_t tiles_a_row = round_up(groups, TILE_GROUPS) / TILE_GROUPS;
+    int64_t tiles_a_row = gemmux_round_up(groups, TILE_GROUPS) / TILE_GROUPS;
     int64_t tile = row / TILE_ROWS * tiles_a_row + group / TILE_GROUPS, within = row % TILE_ROWS;
     return tile * TILE_BYTES + within % 32 * 16 + within / 32 * TILE_GROUPS + group % TILE_GROUPS;
 }
@@ -63,8 +58,8 @@ bool gemmux_lt_rows_of(gemmux_format f, int64_t rows, int64_t cols, gemmux_lt_ro
     *at = (gemmux_lt_rows){0};
     if (rows < 0 || cols < 0 || rows > INT64_MAX / 1024 || cols > INT64_MAX / 1024)
         return false;
-    at->rows = round_up(rows, ROWS);
-    at->cols = round_up(cols, COLUMNS);
+    at->rows = gemmux_round_up(rows, ROWS);
+    at->cols = gemmux_round_up(cols, COLUMNS);
     at->row_bytes = at->cols * gemmux_code_bits((gemmux_code)f.element) / 8;
     at->scale_bytes = f.scaling ? gemmux_code_bits((gemmux_code)f.scale) / 8 : 0;
     at->scale_rows = f.scaling == GEMMUX_SCALING_BLOCK ? (rows + f.group - 1) / f.group : rows;
@@ -79,7 +74,7 @@ bool gemmux_lt_rows_of(gemmux_format f, int64_t rows, int64_t cols, gemmux_lt_ro
         at->scale_count = at->rows;
         break;
     case GEMMUX_SCALING_BLOCK:
-        at->scale_count = at->scale_rows * round_up(at->groups, 4);
+        at->scale_count = at->scale_rows * gemmux_round_up(at->groups, 4);
         break;
     case GEMMUX_SCALING_GROUP:
         at->scale_count = tiled(f) ? gemmux_lt_tile_bytes(rows, at->groups) : at->groups * at->rows;
@@ -89,8 +84,8 @@ bool gemmux_lt_rows_of(gemmux_format f, int64_t rows, int64_t cols, gemmux_lt_ro
     }
     if (!gemmux_mul_size(at->rows, at->row_bytes, &codes) || codes > INT64_MAX / 4)
         return false;
-    at->scales_at = round_up(codes, 256);
-    at->matrix_bytes = at->scales_at + round_up(at->scale_count * at->scale_bytes, 256);
+    at->scales_at = gemmux_round_up(codes, 256);
+    at->matrix_bytes = at->scales_at + gemmux_round_up(at->scale_count * at->scale_bytes, 256);
     return true;
 }
 
@@ -121,7 +116,7 @@ static int64_t scale_at(gemmux_format f, const gemmux_lt_rows *at, int64_t row, 
     case GEMMUX_SCALING_ROW:
         return row;
     case GEMMUX_SCALING_BLOCK:
-        return row / f.group * round_up(at->groups, 4) + group;
+        return row / f.group * gemmux_round_up(at->groups, 4) + group;
     case GEMMUX_SCALING_GROUP:
         return tiled(f) ? gemmux_lt_tile_at(row, group, at->groups) : group * at->rows + row;
     default:

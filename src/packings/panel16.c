@@ -8,11 +8,6 @@
 
 #include <string.h>
 
-static int64_t round_up(int64_t size, int64_t multiple)
-{
-    return (size + multiple - 1) / multiple * multiple;
-}
-
 static bool accepts(gemmux_format format)
 {
     return gemmux_format_valid(format) && format.group % GEMMUX_PANEL_GROUP == 0;
@@ -27,11 +22,12 @@ bool gemmux_panel_describe(gemmux_format format, int64_t count, int64_t rows, in
     *panel = (gemmux_panel){.format = format, .rows = rows, .cols = cols};
     panel->code_bits = gemmux_code_bits((gemmux_code)format.element);
     panel->per_lane = 32 / panel->code_bits;
-    panel->k = round_up(cols, GEMMUX_PANEL_K);
+    panel->k = gemmux_round_up(cols, GEMMUX_PANEL_K);
     panel->scale_bytes = (int32_t)gemmux_scale_bytes(format);
     panel->zero_bytes = (int32_t)gemmux_zero_bytes(format);
     if (format.scaling != GEMMUX_SCALING_NONE) {
-        panel->group = format.group ? format.group : round_up(cols ? cols : 1, GEMMUX_PANEL_K);
+        panel->group =
+            format.group ? format.group : gemmux_round_up(cols ? cols : 1, GEMMUX_PANEL_K);
         panel->groups = format.group ? (panel->k + panel->group - 1) / panel->group : 1;
     }
     int64_t scales, zeros, codes;
@@ -40,12 +36,12 @@ bool gemmux_panel_describe(gemmux_format format, int64_t count, int64_t rows, in
         !gemmux_mul_size(panel->k, GEMMUX_STRIP * panel->code_bits / 8, &codes) || scales > large ||
         zeros > large || codes > large)
         return false;
-    panel->zeros_at = round_up(scales, 64);
-    panel->codes_at = panel->zeros_at + round_up(zeros, 64);
+    panel->zeros_at = gemmux_round_up(scales, 64);
+    panel->codes_at = panel->zeros_at + gemmux_round_up(zeros, 64);
     panel->strip_bytes = panel->codes_at + codes;
     panel->strips = (rows + GEMMUX_STRIP - 1) / GEMMUX_STRIP;
-    panel->flags_at = round_up(count * 4, 64);
-    panel->matrices_at = panel->flags_at + round_up(count * 4, 64);
+    panel->flags_at = gemmux_round_up(count * 4, 64);
+    panel->matrices_at = panel->flags_at + gemmux_round_up(count * 4, 64);
     int64_t all;
     return gemmux_mul_size(panel->strips, panel->strip_bytes, &panel->matrix_bytes) &&
            gemmux_mul_size(panel->matrix_bytes, count, &all) &&

@@ -38,11 +38,6 @@ static bool accepts(gemmux_format f)
     }
 }
 
-static int64_t round_up(int64_t value, int64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
 /* The scale of a row or tensor multiplies the finished sum: the codes alone meet x (the upcasting
  * kernel's kinds e4m3r and int8r). */
 static bool has_factor(gemmux_format f)
@@ -64,8 +59,8 @@ bool gemmux_sm80_layout_of(gemmux_format f, int64_t rows, int64_t cols, gemmux_s
     *at = (gemmux_sm80_layout){0};
     if (rows < 0 || cols < 0 || rows > INT64_MAX / 256 || cols > INT64_MAX / 256)
         return false;
-    at->row_blocks = round_up(rows, GEMMUX_SM80_ROWS) / GEMMUX_SM80_ROWS;
-    at->units = round_up(cols, GEMMUX_SM80_UNIT_K) / GEMMUX_SM80_UNIT_K;
+    at->row_blocks = gemmux_round_up(rows, GEMMUX_SM80_ROWS) / GEMMUX_SM80_ROWS;
+    at->units = gemmux_round_up(cols, GEMMUX_SM80_UNIT_K) / GEMMUX_SM80_UNIT_K;
     at->unit_bytes = GEMMUX_SM80_ROWS * GEMMUX_SM80_UNIT_K * bits / 8;
     bool block = f.scaling == GEMMUX_SCALING_BLOCK;
     if (is_grouped(f)) {
@@ -91,11 +86,11 @@ bool gemmux_sm80_layout_of(gemmux_format f, int64_t rows, int64_t cols, gemmux_s
         !gemmux_add_size(total, at->row_blocks * (16 * 4 + 4 + 16) + 4 * 256, &total))
         return false;
     at->scales_at = codes;
-    at->zeros_at = round_up(at->scales_at + scales, 128);
-    at->factors_at = round_up(at->zeros_at + zeros, 128);
+    at->zeros_at = gemmux_round_up(at->scales_at + scales, 128);
+    at->factors_at = gemmux_round_up(at->zeros_at + zeros, 128);
     at->flags_at = at->factors_at + at->row_blocks * 16 * 4;
     at->shifts_at = at->flags_at + at->row_blocks * 4;
-    at->matrix_bytes = round_up(at->shifts_at + at->row_blocks * 16, 128);
+    at->matrix_bytes = gemmux_round_up(at->shifts_at + at->row_blocks * 16, 128);
     return true;
 }
 
