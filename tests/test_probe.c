@@ -276,9 +276,41 @@ static void measuring_replaces_the_estimates(void **state)
     assert_int_equal(gemmux_machine_measure(&machine, 1, &error), GEMMUX_ERROR_ARGUMENT);
 }
 
+/* Threads are pinned while they measure; the caller must be free again afterwards. */
+static void measuring_leaves_the_caller_where_it_may_run(void **state)
+{
+    (void)state;
+    cpu_set_t before, after;
+    gemmux_machine machine;
+    gemmux_error error = {GEMMUX_OK, ""};
+    int cpus[4];
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    int cores = gemmux_probe_cores(cpus, 4);
+    assert_true(cores >= 1);
+    for (int i = 0; i < cores; i++) {
+        assert_true(CPU_ISSET((size_t)cpus[i], &before));
+        assert_true(i == 0 || cpus[i] > cpus[i - 1]);
+    }
+    gemmux_machine_probe_cpu(&machine, NULL);
+    assert_int_equal(gemmux_machine_measure(&machine, 2, &error), GEMMUX_OK);
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_true(CPU_EQUAL(&before, &after));
+
+    cpu_set_t one; /* what a caller's mask forbids is no core of its own */
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpus[cores - 1], &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(gemmux_probe_cores(cpus, 4), 1);
+    assert_int_equal(gemmux_machine_measure(&machine, 2, &error), GEMMUX_OK);
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_true(CPU_EQUAL(&one, &after));
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(measuring_leaves_the_caller_where_it_may_run),
         cmocka_unit_test_setup_teardown(cgroup_v2_takes_the_tightest_level, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(cgroup_v1_reads_both_controllers, make_directory,

@@ -3,6 +3,8 @@
  * gemmux against other libraries on the same products: same threads, weights rotated through more
  * memory than the last cache holds, short blocks of calls in turn (A B C, A B C ...), medians over
  * the rounds. Ratios are meant to be read, not times: everything in a row met the same machine.
+ * Plain reads of memory take their turn in every round; "of DRAM" is the median of the rounds'
+ * shares.
  *
  *     bench_peers MODULE... [-f mxfp4,f32] [-s 4096x4096,14336x4096] [-m 1,4] [-t 1,2] [-r 7]
  *                 [-e EXPERTS,TOP_K] [-k KERNELS] [-l]
@@ -17,6 +19,7 @@
 #include "../timing.h"
 #include "gemmux.h"
 #include "peer.h"
+#include "reads.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -71,29 +74,25 @@ static void must(gemmux_status status, const gemmux_error *error)
 /* ---------------------------------------------------------------------------------- pinning -- */
 
 static cpu_set_t allowed;
+static int cpus[CPU_SETSIZE], cpu_count; /* those of them */
 
 /* The calling thread to the first CPU, or to all while it starts threads that inherit. */
 static void pin_caller(bool pinned)
 {
     cpu_set_t one;
-    int cpu = 0;
     CPU_ZERO(&one);
-    while (!CPU_ISSET(cpu, &allowed))
-        cpu++;
-    CPU_SET(cpu, &one);
+    CPU_SET(cpus[0], &one);
     sched_setaffinity(0, sizeof one, pinned ? &one : &allowed);
 }
 
-/* Threads that were not there at the last call go to the CPUs after the first. */
+/* Threads that were not there at the last call, which are those of one pool, go to the CPUs after
+ * the first. */
 static void pin_new_threads(void)
 {
     static pid_t known[4096];
     static int count;
-    int cpus[CPU_SETSIZE], cpu_count = 0, next = 1;
+    int next = 1;
     DIR *tasks = opendir("/proc/self/task");
-    for (int i = 0; i < CPU_SETSIZE; i++)
-        if (CPU_ISSET(i, &allowed))
-            cpus[cpu_count++] = i;
     for (struct dirent *e = tasks ? readdir(tasks) : NULL; e; e = readdir(tasks)) {
         pid_t id = (pid_t)strtol(e->d_name, NULL, 10);
         bool seen = id <= 0;
@@ -129,7 +128,6 @@ typedef struct own_product {
 
 static const char *own_only;
 static bool own_learns;
-static double own_bandwidth; /* measured in this run, bytes a second */
 
 /* The best of all measurements of this run: the others met somebody else on a core. */
 static void measure(gemmux_machine *machine, int threads)
@@ -145,7 +143,7 @@ static void measure(gemmux_machine *machine, int threads)
             known->peak[j] = fmax(known->peak[j], machine->peak[j]);
     }
     pin_caller(true);
-    machine->bandwidth = own_bandwidth = known->bandwidth;
+    machine->bandwidth = known->bandwidth;
     memcpy(machine->peak, known->peak, sizeof machine->peak);
 }
 
@@ -218,19 +216,21 @@ static void free_copies(own_product *s)
     }
 }
 
-/* The best of a few calls on copy after copy; negative when it cannot run. */
+/* The best of a few calls on copy after copy, each of which has run before: the first call of a
+ * plan meets pages of its workspace that nobody has touched. Negative when it cannot run. */
 static double best_us(own_product *s)
 {
     double best = -1;
     gemmux_error error;
-    for (int i = 0; i < 6; i++) {
+    int copies = s->p.copies < 6 ? s->p.copies : 6;
+    for (int i = 0; i < 2 * copies; i++) {
         double start = now_us();
-        if (gemmux_run(s->plans[i % s->p.copies], &s->args, &error))
+        if (gemmux_run(s->plans[i % copies], &s->args, &error))
             return -1;
         double us = now_us() - start;
         if (!i)
             pin_new_threads(); /* of a library that the kernel calls */
-        if (i && (best < 0 || us < best))
+        if (i >= copies && (best < 0 || us < best))
             best = us;
     }
     return best;
@@ -366,19 +366,21 @@ static double relative_error(const float *y, const float *reference, int64_t cou
     return sqrt(wrong / (whole > 0 ? whole : 1));
 }
 
-static void race(const peer_product *p, const setting *s, competitor *c, int count)
+static void race(const peer_product *p, const setting *s, competitor *c, int count, reads *memory,
+                 double *rates)
 {
     int calls[MOST_PEERS];
     for (int i = 0; i < count; i++) {
+        block(&c[i], p->copies, p->copies); /* meets each copy's fresh pages */
         double us = block(&c[i], p->copies, 1);
         us = fmin(us, block(&c[i], p->copies, 1));
         calls[i] = us < block_us ? (int)(block_us / us) : 1;
     }
-    for (int round = 0; round < s->rounds; round++)
+    for (int round = 0; round < s->rounds; round++) {
+        rates[round] = reads_rate(memory);
         for (int i = 0; i < count; i++)
             c[i].us[round] = block(&c[i], p->copies, calls[i]);
-    for (int i = 0; i < count; i++)
-        c[i].median_us = median(c[i].us, s->rounds);
+    }
 }
 
 static double stored_bytes(const peer_product *p)
@@ -395,25 +397,46 @@ static double stored_bytes(const peer_product *p)
     return used * (double)gemmux_stored_bytes(format_of(p->format), 1, p->n, p->k);
 }
 
-static void report(const peer_product *p, const competitor *c, int count)
+/* oneDNN reads bf16 where the product's own format is narrower. */
+static double bytes_read(const peer_product *p, const competitor *c, double stored)
+{
+    bool wide = !strcmp(c->peer->name, "onednn") && strcmp(p->format, "int8") != 0 &&
+                strcmp(p->format, "f32") != 0;
+    return wide ? 2.0 * (double)p->n * (double)p->k : stored;
+}
+
+/* `bytes` a call, of what the memory gave in the same rounds. */
+static double share_of_reads(double bytes, const double *us, const double *rates, int rounds)
+{
+    double shares[MOST_ROUNDS];
+    for (int i = 0; i < rounds; i++)
+        shares[i] = bytes / us[i] * 1e6 / rates[i];
+    return median(shares, rounds);
+}
+
+static void report(const peer_product *p, competitor *c, int count, double *rates, int rounds)
 {
     char what[160];
     double rows = (double)(p->m * (p->experts ? p->top_k : 1));
     double operations = 2 * rows * (double)p->n * (double)p->k, bytes = stored_bytes(p);
     gemmux_problem problem = problem_of(p);
-    printf("%s, %d thread%s, %d cop%s of w, DRAM reads at %.1f GB/s\n",
+    double shares[MOST_PEERS];
+    for (int i = 0; i < count; i++) {
+        shares[i] = share_of_reads(bytes_read(p, &c[i], bytes), c[i].us, rates, rounds);
+        c[i].median_us = median(c[i].us, rounds);
+    }
+    double rate = median(rates, rounds); /* sorts them */
+    printf("%s, %d thread%s, %d cop%s of w, DRAM reads at %.1f GB/s (%.1f to %.1f)\n",
            gemmux_problem_text(&problem, what, sizeof what), p->threads, p->threads == 1 ? "" : "s",
-           p->copies, p->copies == 1 ? "y" : "ies", own_bandwidth / 1e9);
+           p->copies, p->copies == 1 ? "y" : "ies", rate / 1e9, rates[0] / 1e9,
+           rates[rounds - 1] / 1e9);
     printf("  %-28s %10s %9s %8s %8s %9s %9s\n", "", "us", "GFLOP/s", "w GB/s", "of DRAM", "error",
            "gemmux is");
     for (int i = 0; i < count; i++) {
-        /* oneDNN reads bf16 where the product's own format is narrower. */
-        bool wide = !strcmp(c[i].peer->name, "onednn") && strcmp(p->format, "int8") != 0 &&
-                    strcmp(p->format, "f32") != 0;
-        double w = wide ? 2.0 * (double)p->n * (double)p->k : bytes;
+        double w = bytes_read(p, &c[i], bytes);
         printf("  %-28s %10.1f %9.1f %8.1f %6.0f %%  %8.1e", c[i].name, c[i].median_us,
-               operations / c[i].median_us / 1e3, w / c[i].median_us / 1e3,
-               w / c[i].median_us * 1e8 / own_bandwidth, c[i].error);
+               operations / c[i].median_us / 1e3, w / c[i].median_us / 1e3, 100 * shares[i],
+               c[i].error);
         if (i)
             printf(" %8.2fx", c[i].median_us / c[0].median_us);
         putchar('\n');
@@ -478,6 +501,15 @@ static void compete(const peer_product *product, const setting *s)
     static competitor c[MOST_PEERS];
     int64_t outputs = product->m * (product->experts ? product->top_k : 1) * product->n;
     int count = 0;
+    double rates[MOST_ROUNDS];
+    reads memory;
+    gemmux_machine machine;
+    gemmux_error error;
+    must(gemmux_machine_find("cpu", &machine, &error), &error);
+    if (!reads_open(&memory, product->threads, cpus, cpu_count, machine.l3_bytes, machine.isa)) {
+        fprintf(stderr, "peers: %d threads want as many CPUs, and memory\n", product->threads);
+        exit(1);
+    }
     float *y = need(malloc((size_t)outputs * sizeof *y));
     float *reference = need(malloc((size_t)outputs * sizeof *reference));
     for (int i = 0; i < peer_count; i++) {
@@ -497,8 +529,9 @@ static void compete(const peer_product *product, const setting *s)
             all[i].rest(state);
         count++;
     }
-    race(product, s, c, count);
-    report(product, c, count);
+    race(product, s, c, count, &memory, rates);
+    report(product, c, count, rates, s->rounds);
+    reads_close(&memory);
     for (int i = 0; i < count; i++)
         c[i].peer->close(c[i].state);
     free(y);
@@ -605,6 +638,9 @@ int main(int argc, char **argv)
         perror("peers: sched_getaffinity");
         return 1;
     }
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &allowed))
+            cpus[cpu_count++] = i;
     if (s.rounds < 1 || s.rounds > MOST_ROUNDS) {
         fprintf(stderr, "peers: -r wants 1 to %d\n", MOST_ROUNDS);
         return 2;

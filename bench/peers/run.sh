@@ -59,7 +59,7 @@ if fetch_ggml && build_ggml; then
 else
     say "ggml is skipped: see pip.log and ggml.log in $scratch"
 fi
-cc -std=gnu11 -O2 -Wall -Wextra -rdynamic -I"$root/include" "$here/peers.c" -o \
+cc -std=gnu11 -O2 -Wall -Wextra -rdynamic -I"$root/include" -I"$root/src" "$here/peers.c" -o \
     "$scratch/bin/bench_peers" "$root/build/libgemmux.a" -ljansson -lpthreadpool -lpthread -lm \
     -ldl || exit 1
 

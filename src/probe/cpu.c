@@ -272,17 +272,27 @@ static bool first_of_its_core(int cpu, const cpu_set_t *usable)
     return true;
 }
 
-static int32_t probe_cores(double processors)
+int gemmux_probe_cores(int *cpus, int most)
 {
     cpu_set_t usable;
-    int32_t cores = 0;
+    int count = 0;
     if (sched_getaffinity(0, sizeof usable, &usable) != 0) {
-        /* More than CPU_SETSIZE processors: affinity masks need another size. */
-        cores = get_nprocs();
-    } else {
-        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-            cores += CPU_ISSET((size_t)cpu, &usable) && first_of_its_core(cpu, &usable);
+        return 0;
+    }
+    for (int cpu = 0; cpu < CPU_SETSIZE && count < most; cpu++) {
+        if (CPU_ISSET((size_t)cpu, &usable) && first_of_its_core(cpu, &usable)) {
+            cpus[count++] = cpu;
         }
+    }
+    return count;
+}
+
+static int32_t probe_cores(double processors)
+{
+    int cpus[CPU_SETSIZE];
+    int32_t cores = gemmux_probe_cores(cpus, CPU_SETSIZE);
+    if (cores == 0) {
+        cores = get_nprocs();
     }
     if (processors > 0 && processors < cores) {
         cores = (int32_t)ceil(processors);

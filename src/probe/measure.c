@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Measures what this machine attains: bytes a second of a plain read past the last cache, and
- * operations a second of each kind of arithmetic, with all threads at once. The best of several
- * passes counts, because on a shared machine the others are somebody else's.
+ * operations a second of each kind of arithmetic, with all threads at once, each on a core of its
+ * own: two that meet on one would read half. The best of several passes counts, because on a shared
+ * machine the others are somebody else's.
  */
 #include "error.h"
+#include "probe/probe.h"
 #include "probe/spin.h"
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -35,6 +38,7 @@ typedef struct team {
 typedef struct member {
     team *team;
     int index;
+    int cpu; /* -1: wherever the system likes */
     pthread_t thread;
 } member;
 
@@ -105,9 +109,20 @@ static void time_spins(team *t, int index, gemmux_math math)
     }
 }
 
+/* The calling thread; where the system refuses, it stays where it is. */
+static void pin(int cpu)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    (void)sched_setaffinity(0, sizeof one, &one);
+}
+
 static void *measure(void *context)
 {
     const member *m = context;
+    if (m->cpu >= 0)
+        pin(m->cpu);
     time_reads(m->team, m->index);
     for (int math = 0; math < GEMMUX_MATH_COUNT; math++)
         time_spins(m->team, m->index, (gemmux_math)math);
@@ -151,12 +166,16 @@ static void *wait_and_measure(void *context)
 }
 
 /* Runs the team on up to t->count threads, the calling one included; t->count becomes how many
- * there were. */
+ * there were. The calling thread is free to run anywhere again when it is done. */
 static void run_team(team *t, starter *starters, gate *g)
 {
-    int started = 1;
+    int cpus[CPU_SETSIZE], started = 1;
+    cpu_set_t before;
+    /* More threads than cores: the system knows better than we which should meet. */
+    bool pinned = sched_getaffinity(0, sizeof before, &before) == 0 &&
+                  gemmux_probe_cores(cpus, CPU_SETSIZE) >= t->count;
     for (int i = 1; i < t->count; i++) {
-        starters[started] = (starter){{t, started, 0}, g};
+        starters[started] = (starter){{t, started, pinned ? cpus[started] : -1, 0}, g};
         started += pthread_create(&starters[started].member.thread, NULL, wait_and_measure,
                                   &starters[started]) == 0;
     }
@@ -166,11 +185,13 @@ static void run_team(team *t, starter *starters, gate *g)
     g->go = true;
     pthread_cond_broadcast(&g->open);
     pthread_mutex_unlock(&g->lock);
-    starters[0] = (starter){{t, 0, 0}, g};
+    starters[0] = (starter){{t, 0, pinned ? cpus[0] : -1, 0}, g};
     measure(&starters[0].member);
     for (int i = 1; i < started; i++)
         pthread_join(starters[i].member.thread, NULL);
     pthread_barrier_destroy(&t->barrier);
+    if (pinned)
+        (void)sched_setaffinity(0, sizeof before, &before);
 }
 
 static void store_rates(gemmux_machine *machine, const team *t)

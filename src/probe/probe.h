@@ -16,6 +16,10 @@ bool gemmux_probe_line(const char *path, char *buffer, size_t size);
  * Out: processors (may be fractional) and bytes; 0 means no limit. */
 void gemmux_probe_cgroup(const char *root, const char *self, double *processors, int64_t *bytes);
 
+/* CPUs that the calling thread may run on, one of each core; at most `most`. Returns how many: 0
+ * where there are more processors than CPU_SETSIZE, whose masks need another size. */
+int gemmux_probe_cores(int *cpus, int most);
+
 /* Looks for one library in LD_LIBRARY_PATH, where the loader looks, in the active Python
  * environment (lib and site-packages/nvidia/NAME/lib) and in the system's usual directories, and
  * fills `found` from the first one that can be used. What was found and cannot be used is named,

@@ -56,6 +56,14 @@ enum { CHAINS = 12, STEPS = 16 };
         return (double)rounds * STEPS * CHAINS * (operations);                                     \
     }
 
+/* Fetches `lines` lines 8 KiB on, as the kernels do: the processor's own prefetcher alone leaves a
+ * tenth of what one core can read. */
+static inline void fetch_ahead(const void *at, int lines)
+{
+    for (int i = 0; i < lines; i++)
+        __builtin_prefetch((const char *)at + 8192 + i * 64);
+}
+
 #if defined(__x86_64__)
 
 /* The instructions are spelled out: a compiler that knew the operands would fold them. Operands
@@ -134,6 +142,7 @@ __attribute__((target("avx512f"))) static uint64_t read_avx512(const void *lines
     __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
     int64_t i = 0;
     for (; i + 4 <= count; i += 4) {
+        fetch_ahead(at + i, 4);
         a = _mm512_xor_si512(a, _mm512_load_si512(at + i));
         b = _mm512_xor_si512(b, _mm512_load_si512(at + i + 1));
         c = _mm512_xor_si512(c, _mm512_load_si512(at + i + 2));
@@ -151,6 +160,7 @@ __attribute__((target("avx2"))) static uint64_t read_avx2(const void *lines, int
     __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
     int64_t i = 0;
     for (; i + 4 <= 2 * count; i += 4) {
+        fetch_ahead(at + i, 2);
         a = _mm256_xor_si256(a, _mm256_load_si256(at + i));
         b = _mm256_xor_si256(b, _mm256_load_si256(at + i + 1));
         c = _mm256_xor_si256(c, _mm256_load_si256(at + i + 2));
@@ -216,9 +226,11 @@ static uint64_t read_plain(const void *lines, int64_t count)
 {
     const uint64_t *at = lines;
     uint64_t sum[8] = {0};
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < count; i++) {
+        fetch_ahead(at + 8 * i, 1);
         for (int lane = 0; lane < 8; lane++)
             sum[lane] ^= at[8 * i + lane];
+    }
     return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
 }
 
