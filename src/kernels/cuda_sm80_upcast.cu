@@ -8,6 +8,7 @@
  * of its own, which go from memory to registers one or two units ahead; x goes through shared
  * memory by cp.async, four stages deep.
  */
+#include "cuda_moe.cuh"
 #include "cuda_sm80_stream.cuh"
 
 namespace
@@ -204,64 +205,16 @@ GEMMUX_UPCAST_KINDS(DEFINE_BOTH)
 
 /* ---- around a moe ---- */
 
-/* Sorts product rows by expert and lists tiles of at most p.tile_rows of them. One block. The
- * order within an expert may differ between runs; no result depends on it. Rows of an expert that
- * does not exist come last, under the first number that no expert has. */
 extern "C" __global__ void __launch_bounds__(1024)
     upcast_route(const __grid_constant__ parameters p)
 {
-    __shared__ int counts[GEMMUX_UPCAST_MAX_EXPERTS + 1], places[GEMMUX_UPCAST_MAX_EXPERTS + 1];
-    __shared__ int tiles_before[GEMMUX_UPCAST_MAX_EXPERTS + 1];
-    int groups = p.experts + 1;
-    for (int e = threadIdx.x; e < groups; e += blockDim.x)
-        counts[e] = 0;
-    __syncthreads();
-    for (int i = threadIdx.x; i < p.m; i += blockDim.x) {
-        int expert = p.expert_ids[i];
-        atomicAdd(&counts[expert < 0 || expert >= p.experts ? p.experts : expert], 1);
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        int rows = 0, tiles = 0;
-        for (int e = 0; e < groups; e++) {
-            places[e] = rows;
-            tiles_before[e] = tiles;
-            rows += counts[e];
-            tiles += (counts[e] + p.tile_rows - 1) / p.tile_rows;
-        }
-        *p.tile_count = tiles;
-    }
-    __syncthreads();
-    for (int e = threadIdx.x; e < groups; e += blockDim.x)
-        for (int first = 0, at = tiles_before[e]; first < counts[e]; first += p.tile_rows, at++) {
-            p.tiles[3 * at] = e;
-            p.tiles[3 * at + 1] = places[e] + first;
-            p.tiles[3 * at + 2] = min(p.tile_rows, counts[e] - first);
-        }
-    __syncthreads();
-    for (int i = threadIdx.x; i < p.m; i += blockDim.x) {
-        int expert = p.expert_ids[i];
-        int at = atomicAdd(&places[expert < 0 || expert >= p.experts ? p.experts : expert], 1);
-        p.sorted[at] = i;
-    }
+    route_rows(p, 0, nullptr, p.tile_count);
 }
 
-/* y[token] = sum over slots, in their order, of weight * row. grid: columns / 256 x tokens. */
 extern "C" __global__ void __launch_bounds__(256)
     upcast_scatter(const __grid_constant__ parameters p)
 {
-    int columns = p.swiglu ? p.n / 2 : p.n;
-    int column = blockIdx.x * 256 + threadIdx.x;
-    if (column >= columns)
-        return;
-    for (int token = blockIdx.y; token < p.m / p.top_k; token += gridDim.y) {
-        float sum = 0.0f;
-        for (int slot = 0; slot < p.top_k; slot++) {
-            int64_t row = int64_t(token) * p.top_k + slot;
-            sum = fmaf(p.expert_weights[row], p.rows[row * columns + column], sum);
-        }
-        store_one(p, p.y + int64_t(token) * p.y_row_bytes, column, sum);
-    }
+    scatter_rows(p);
 }
 
 /* Columns of x (16 bits) in the order of k_order, into p.rows, dense. grid: K / 256 x rows. */

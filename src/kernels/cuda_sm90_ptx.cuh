@@ -50,7 +50,28 @@ template <int THREADS> __device__ __forceinline__ void join_threads()
     asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
 }
 
-/* ---- reads of shared memory by address ---- */
+/* The 128 threads of warpgroup `group`. */
+__device__ __forceinline__ void join_group(int group)
+{
+    asm volatile("bar.sync %0, 128;" ::"r"(group + 2) : "memory");
+}
+
+/* ---- shared memory by address ---- */
+
+__device__ __forceinline__ void write_shared8(uint32_t to, float a, float b)
+{
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");
+}
+
+__device__ __forceinline__ void write_shared4(uint32_t to, uint32_t value)
+{
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ void write_shared2(uint32_t to, uint16_t value)
+{
+    asm volatile("st.shared.u16 [%0], %1;" ::"r"(to), "h"(value) : "memory");
+}
 
 __device__ __forceinline__ uint4 read_shared16(uint32_t from)
 {

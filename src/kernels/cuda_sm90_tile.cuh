@@ -26,12 +26,14 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
     static constexpr int SCALE_BYTES = UNITS * CONSUMERS * UNIT_SCALES;
     static constexpr int ZERO_BYTES = T::int4 ? UNITS * CONSUMERS * 32 : 0;
     static constexpr int STAGE_BYTES = X_BYTES + CODE_BYTES + SCALE_BYTES + ZERO_BYTES;
-    static constexpr int FIT = (GEMMUX_SM90_SMEM - 2048) / STAGE_BYTES;
+    static constexpr int STAGED = GROUPS > 3 ? 32 : 64; /* rows of 64 16-bit columns of y ... */
+    static constexpr int STAGING = STAGED * (128 + 16); /* ... that a warpgroup has room for */
+    static constexpr int FIT = (GEMMUX_SM90_SMEM - 2048 - GROUPS * STAGING) / STAGE_BYTES;
     static constexpr int STAGES = FIT < 16 ? FIT : 16;
 
     /* Addresses in shared memory. */
     struct shared {
-        uint32_t x, codes, scales, zeros, full, empty;
+        uint32_t x, codes, scales, zeros, staging, full, empty;
     };
 
     struct ring {
@@ -360,20 +362,6 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         }
     }
 
-    /* What consume does with its sums: pairs of 16-bit columns; swiglu of pairs, 16 bits; rows in
-     * f32 for scatter; or anything else, one pair at a time. */
-    enum { PAIRS, SWIGLU, ROWS, ANY };
-
-    static __device__ __forceinline__ int mode_of(const gemmux_sm90_parameters &p)
-    {
-        bool narrow_y = p.u.y_format != GEMMUX_F32 && p.u.y_pairs;
-        return p.u.rows         ? (!p.u.swiglu && p.u.n % 2 == 0 ? ROWS : ANY)
-               : !narrow_y      ? ANY
-               : p.u.swiglu     ? (p.u.n % 4 == 0 ? SWIGLU : ANY)
-               : p.u.n % 2 == 0 ? PAIRS
-                                : ANY;
-    }
-
     /* g / (1 + e^-ag) (u + 1) for a result of 16 bits. */
     static __device__ __forceinline__ float quick_swiglu(const gemmux_sm90_parameters &p,
                                                          float gate, float up)
@@ -383,55 +371,62 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         return __fdividef(g, 1.0f + __expf(-p.u.alpha * g)) * (u + 1.0f);
     }
 
-    static __device__ __forceinline__ int row_of(const gemmux_sm90_parameters &p, const work &w,
-                                                 int t)
+    static __device__ __forceinline__ int64_t row_of(const gemmux_sm90_parameters &p, const work &w,
+                                                     int t)
     {
         return p.u.experts ? __ldg(p.u.sorted + w.first + t) : w.first + t;
     }
 
-    /* Columns n and n + 1 of rows 8 j + 2 l and 8 j + 2 l + 1 are this lane's. */
+    /* A warpgroup's 64 columns by way of its shared memory, some rows of y at a time, so that
+     * 16 bytes of neighbouring columns are stored at once. Columns n and n + 1 of rows 8 j + 2 l
+     * and 8 j + 2 l + 1 are this lane's. */
     template <int N, int MODE>
-    static __device__ __forceinline__ void store(const gemmux_sm90_parameters &p, const work &w,
-                                                 const finisher &f, int n,
+    static __device__ __forceinline__ void store(const gemmux_sm90_parameters &p, const shared &at,
+                                                 const work &w, const finisher &f,
                                                  const float (&sums)[N / 2])
     {
-        int lane = threadIdx.x % 32, l = lane % 4;
+        constexpr int EACH = MODE == GEMMUX_SM90_F32 ? 4 : 2;
+        constexpr int COLUMNS = MODE == GEMMUX_SM90_SWIGLU ? 32 : 64, BYTES = COLUMNS * EACH;
+        constexpr int STRIDE = BYTES + 16; /* so that lanes meet all banks */
+        constexpr int FIT_ROWS = EACH == 4 ? STAGED / 2 : STAGED;
+        constexpr int ROWS = N % FIT_ROWS ? 32 : FIT_ROWS, PIECES = ROWS * BYTES / 16;
+        static_assert(ROWS * STRIDE <= STAGING && N % ROWS == 0, "rows at a time");
+        int thread = threadIdx.x % 128, group = threadIdx.x / 128, lane = thread % 32;
+        int columns = p.u.swiglu ? p.u.n / 2 : p.u.n;
+        int first_column = (w.row_tile * GROUPS + group) * COLUMNS;
+        uint32_t mine = at.staging + group * STAGING;
+        uint32_t to =
+            mine + lane % 4 * 2 * STRIDE + thread / 32 * (BYTES / 4) + lane / 4 * (BYTES / 32);
+        char *y = p.u.rows ? reinterpret_cast<char *>(p.u.rows) : p.u.y;
+        int64_t row_bytes = p.u.rows ? int64_t(columns) * 4 : p.u.y_row_bytes;
         const float nan = __int_as_float(0x7fffffff);
 #pragma unroll
-        for (int j = 0; j < N / 8; j++) {
-            float value[2][2]; /* [row][column] */
+        for (int part = 0; part < N / ROWS; part++) {
+            join_group(group);
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
-                value[i][0] = f.nan[0] ? nan : fmaf(sums[4 * j + i], f.factor.x, f.bias.x);
-                value[i][1] = f.nan[1] ? nan : fmaf(sums[4 * j + 2 + i], f.factor.y, f.bias.y);
-            }
-            if (MODE == SWIGLU) {
-                /* Neighbouring lanes have neighbouring columns: one takes both of either row. */
-                float first = quick_swiglu(p, value[0][0], value[0][1]);
-                float second = quick_swiglu(p, value[1][0], value[1][1]);
-                bool odd = lane & 4;
-                float other = __shfl_xor_sync(0xffffffffu, odd ? first : second, 4);
-                int t = 8 * j + 2 * l + odd;
-                if (t < w.count && n < p.u.n)
-                    *reinterpret_cast<uint32_t *>(p.u.y + row_of(p, w, t) * p.u.y_row_bytes +
-                                                  (n & ~2)) =
-                        narrow(p.u.y_format, odd ? other : first) |
-                        narrow(p.u.y_format, odd ? second : other) << 16;
-            } else {
+            for (int j = 0; j < ROWS / 8; j++)
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
-                    int t = 8 * j + 2 * l + i;
-                    if (t >= w.count || n >= p.u.n)
-                        continue;
-                    int64_t row = row_of(p, w, t);
-                    if (MODE == PAIRS)
-                        *reinterpret_cast<uint32_t *>(p.u.y + row * p.u.y_row_bytes + n * 2) =
-                            narrow(p.u.y_format, value[i][0]) | narrow(p.u.y_format, value[i][1])
-                                                                    << 16;
+                    const int sum = (part * (ROWS / 8) + j) * 4 + i;
+                    float first = f.nan[0] ? nan : fmaf(sums[sum], f.factor.x, f.bias.x);
+                    float second = f.nan[1] ? nan : fmaf(sums[sum + 2], f.factor.y, f.bias.y);
+                    uint32_t here = to + (8 * j + i) * STRIDE;
+                    if (MODE == GEMMUX_SM90_F32)
+                        write_shared8(here, first, second);
+                    else if (MODE == GEMMUX_SM90_SWIGLU)
+                        write_shared2(here, narrow(p.u.y_format, quick_swiglu(p, first, second)));
                     else
-                        *reinterpret_cast<float2 *>(p.u.rows + row * p.u.n + n) =
-                            make_float2(value[i][0], value[i][1]);
+                        write_shared4(here, narrow(p.u.y_format, first) |
+                                                narrow(p.u.y_format, second) << 16);
                 }
+            join_group(group);
+#pragma unroll
+            for (int i = thread; i < PIECES; i += 128) {
+                int row = i / (BYTES / 16), piece = i % (BYTES / 16), t = part * ROWS + row;
+                int column = first_column + piece * (16 / EACH);
+                uint4 v = read_shared16(mine + row * STRIDE + piece * 16);
+                if (t < w.count && column < columns)
+                    *reinterpret_cast<uint4 *>(y + row_of(p, w, t) * row_bytes + column * EACH) = v;
             }
         }
     }
@@ -451,7 +446,7 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         for (int i = 0; i < N / 4; i++) {
             int t = i / 2 * 8 + 2 * l + i % 2, at = i / 2 * 4 + i % 2;
             if (t < w.count)
-                finish_pair(p.u, f, row_of(p, w, t), n, kept[at], kept[at + 2]);
+                finish_pair(p.u, f, int(row_of(p, w, t)), n, kept[at], kept[at + 2]);
         }
     }
 
@@ -519,23 +514,16 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
             if (p.u.splits > 1 && !join(p, w, sums))
                 return;
         }
-        if (row_block >= p.u.row_blocks)
-            return;
-        int n = row_block * 16 + 2 * g;
+        int n = block_row * 16 + 2 * g;
         finisher f = finisher_of(p, w, matrix, n);
-        switch (mode_of(p)) {
-        case PAIRS:
-            store<N, PAIRS>(p, w, f, n, sums);
-            break;
-        case SWIGLU:
-            store<N, SWIGLU>(p, w, f, n, sums);
-            break;
-        case ROWS:
-            store<N, ROWS>(p, w, f, n, sums);
-            break;
-        default:
+        if (p.mode == GEMMUX_SM90_NARROW)
+            store<N, GEMMUX_SM90_NARROW>(p, at, w, f, sums);
+        else if (p.mode == GEMMUX_SM90_SWIGLU)
+            store<N, GEMMUX_SM90_SWIGLU>(p, at, w, f, sums);
+        else if (p.mode == GEMMUX_SM90_F32)
+            store<N, GEMMUX_SM90_F32>(p, at, w, f, sums);
+        else if (row_block < p.u.row_blocks)
             store_any<N>(p, w, f, n, sums);
-        }
     }
 
     /* Adds up the sums of the blocks that share the K of one tile, in the order of K. True in the
@@ -586,7 +574,8 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         at.codes = at.x + STAGES * X_BYTES;
         at.scales = at.codes + STAGES * CODE_BYTES;
         at.zeros = at.scales + STAGES * SCALE_BYTES;
-        at.full = at.zeros + STAGES * ZERO_BYTES;
+        at.staging = at.zeros + STAGES * ZERO_BYTES;
+        at.full = at.staging + GROUPS * STAGING;
         at.empty = at.full + 8 * STAGES;
         if (threadIdx.x == 0) {
             for (int i = 0; i < STAGES; i++) {

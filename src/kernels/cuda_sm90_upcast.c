@@ -187,6 +187,17 @@ static void describe_steps(const state *s, const gemmux_problem *p, gemmux_sm90_
     to->zero_bytes = layout->zero_bytes ? (layout->fine ? 32 : 16) : 0;
 }
 
+/* How sums become y: by 16 bytes at once where y's rows and columns allow it. */
+static int mode_of(const gemmux_upcast_parameters *p)
+{
+    int columns = p->swiglu ? p->n / 2 : p->n;
+    bool f32 = p->rows || p->y_format == GEMMUX_F32;
+    bool whole = p->rows || ((uintptr_t)p->y | (uintptr_t)p->y_row_bytes) % 16 == 0;
+    if (!whole || columns % (f32 ? 4 : 8) || (f32 && p->swiglu))
+        return GEMMUX_SM90_ANY;
+    return f32 ? GEMMUX_SM90_F32 : p->swiglu ? GEMMUX_SM90_SWIGLU : GEMMUX_SM90_NARROW;
+}
+
 static gemmux_sm90_parameters describe(const gemmux_call *call, const workspace *w)
 {
     const state *s = call->state;
@@ -194,6 +205,7 @@ static gemmux_sm90_parameters describe(const gemmux_call *call, const workspace 
         .u = gemmux_upcast_describe(call, &s->layout, &w->at),
         .arranged = (char *)call->workspace + w->arranged_at,
     };
+    made.mode = mode_of(&made.u);
     describe_steps(s, call->problem, &made);
     return made;
 }
@@ -294,7 +306,7 @@ static gemmux_status launch_before(const state *s, void *stream, gemmux_sm90_par
                                    gemmux_error *error)
 {
     gemmux_status status = GEMMUX_OK;
-    int64_t pieces = (int64_t)p->u.m * p->u.units * 2, blocks = gemmux_divide_up(pieces, 256);
+    int64_t pieces = (int64_t)p->u.m * p->u.units * 8, blocks = gemmux_divide_up(pieces, 256);
     int64_t most = (int64_t)s->multiprocessors * 8;
     unsigned grid[3] = {(unsigned)(blocks < most ? blocks : most), 1, 1};
     if (p->u.experts)
@@ -437,9 +449,8 @@ const gemmux_kernel gemmux_kernel_cuda_sm90_upcast = {
     .packing = &gemmux_packing_sm80_fragments,
     .k_multiple = 8,
     .configure = configure,
-    .unproven =
-        "versions before this one passed on an H200 (bench/results/NOTES-h200.md); this one, "
-        "and its tiles of 64 rows with formats other than mxfp4, have run in the emulator only",
+    .unproven = GEMMUX_CUDA_EMULATED,
+    .proved_cc = 90,
     .prepare = prepare,
     .release = release,
     .run = GEMMUX_CUDA_RUN(run),

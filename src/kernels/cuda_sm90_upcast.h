@@ -52,8 +52,12 @@ enum {
 };
 
 enum {
-    GEMMUX_SM90_SMEM = 220 * 1024, /* of a block, which has a multiprocessor for itself */
+    GEMMUX_SM90_SMEM = 226 * 1024, /* of a block, which has a multiprocessor for itself */
 };
+
+/* How sums become y: 16-bit columns; swiglu of pairs in 16 bits; f32, of y or of rows to scatter;
+ * these three by 16 bytes at once. Or anything, one pair at a time. */
+enum { GEMMUX_SM90_NARROW, GEMMUX_SM90_SWIGLU, GEMMUX_SM90_F32, GEMMUX_SM90_ANY };
 
 /* CUtensorMap. */
 typedef struct gemmux_sm90_map {
@@ -64,6 +68,7 @@ typedef struct gemmux_sm90_parameters {
     gemmux_sm90_map x, codes, scales, zeros;
     gemmux_upcast_parameters u;
     void *arranged;   /* x: product rows in tile order, K in fragment order and padded to units */
+    int32_t mode;     /* how sums become y */
     int32_t items;    /* tiles times splits; a moe's are counted by routing */
     int32_t section;  /* of a moe's tiles: 0 those of big_rows, which come first; 1 the others */
     int32_t big_rows; /* 0: no big tiles. The others have u.tile_rows at most */

@@ -49,6 +49,11 @@ template <int THREADS> static inline void join_threads()
     emulated_named_barrier(1, THREADS);
 }
 
+static inline void join_group(int group)
+{
+    emulated_named_barrier(group + 2, 128);
+}
+
 /* ---- shared memory by address ---- */
 
 static inline uint8_t *emulated_shared_at(uint32_t at, size_t bytes)
@@ -56,6 +61,22 @@ static inline uint8_t *emulated_shared_at(uint32_t at, size_t bytes)
     if (at % bytes)
         emulated_die("shared memory at %u, not a multiple of %zu", at, bytes);
     return emulated_dynamic + at;
+}
+
+static inline void write_shared8(uint32_t to, float a, float b)
+{
+    memcpy(emulated_shared_at(to, 8), &a, 4);
+    memcpy(emulated_shared_at(to, 8) + 4, &b, 4);
+}
+
+static inline void write_shared4(uint32_t to, uint32_t value)
+{
+    memcpy(emulated_shared_at(to, 4), &value, 4);
+}
+
+static inline void write_shared2(uint32_t to, uint16_t value)
+{
+    memcpy(emulated_shared_at(to, 2), &value, 2);
 }
 
 static inline uint4 read_shared16(uint32_t from)
