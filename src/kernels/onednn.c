@@ -414,6 +414,10 @@ enum {
     ISA_VNNI = GEMMUX_ISA_AVX512VNNI | ISA_AVX512,
 };
 
+/* With AMX, too, it did less than three times the f32 peak (bench/results/amx-2026-11-23-xeon.txt):
+ * of four, the share that it reaches elsewhere. */
+#define BF16_TIMES_F32 4
+
 #define COMMON(prefix, the_forms)                                                                  \
     .device = GEMMUX_CPU, .library = GEMMUX_LIB_ONEDNN, .library_min = 20600,                      \
     .ops = GEMMUX_ALL_OPS, .epilogue = GEMMUX_ALL_EPILOGUES, .forms = the_forms,                   \
@@ -433,6 +437,7 @@ const gemmux_kernel gemmux_kernel_onednn_bf16 = {
     .name = "onednn_bf16",
     .summary = "oneDNN's bf16 product, weights packed its way",
     .isa = ISA_BF16,
+    .times_f32 = BF16_TIMES_F32,
     .packing = &gemmux_packing_tile64,
     COMMON(bf16, bf16_forms),
     .run = run,
@@ -460,6 +465,7 @@ const gemmux_kernel gemmux_kernel_onednn_bf16_plain = {
     .name = "onednn_bf16_plain",
     .summary = "oneDNN's bf16 product of weights as they are",
     .isa = ISA_BF16,
+    .times_f32 = BF16_TIMES_F32,
     .packing = &gemmux_packing_plain,
     COMMON(bf16_plain, bf16_forms),
     .run = run,
@@ -469,6 +475,7 @@ const gemmux_kernel gemmux_kernel_onednn_dequant = {
     .name = "onednn_dequant",
     .summary = "any weights decoded to bf16 slice by slice, then oneDNN's bf16 product",
     .isa = ISA_BF16,
+    .times_f32 = BF16_TIMES_F32,
     .packing = &gemmux_packing_plain,
     COMMON(dequant, dequant_forms),
 #if defined(__x86_64__)
