@@ -322,43 +322,77 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         }
     }
 
-    /* Scales are applied to the sums of their columns: one half of a unit (FINE) or a unit. */
+    /* Scales are applied to the sums of their columns: of half a unit (FINE), of a unit, or of both
+     * units of a stage. The wgmma of one unit run while the next one is decoded; what another
+     * warpgroup has to multiply fills the time in which sums are added up. */
     template <int N, bool FINE>
     static __device__ __forceinline__ void sum_scaled(const gemmux_sm90_parameters &p,
                                                       const shared &at, const block &b,
                                                       const work &w, ring &r, float (&sums)[N / 2])
     {
+        static_assert(UNITS == 2, "units of a stage");
+        constexpr int HALVES = FINE ? 2 : 1;
+        uint32_t a[2][4][4];
+        sum_scales scales[2][HALVES];
         float part[N / 2];
+        auto open = [&](int stage, int u, int index) {
+            unit<KIND> now;
+            read_unit(p, at, b, stage, u, index, now);
+            decode_unit(p, b, now, a[index]);
+#pragma unroll
+            for (int half = 0; half < HALVES; half++)
+                scales[index][half] =
+                    scales_of_sums<KIND, F16>(p.u, b, now, last_unit(p, u + index), half);
+        };
+        auto start = [&](int stage, int index, int half, bool fresh) {
+            uint64_t x = operand_rows128(at.x + stage * X_BYTES + index * X_UNIT);
+            constexpr int COUNT = 4 / HALVES;
+            wgmma_fence();
+#pragma unroll
+            for (int k = half * COUNT; k < (half + 1) * COUNT; k++)
+                wgmma_rs<N, F16>::run(part, a[index][k], x + 2 * k, !fresh || k != half * COUNT);
+            wgmma_commit();
+        };
+        auto add = [&](const sum_scales &of) {
+            wgmma_wait<0>();
+#pragma unroll
+            for (int i = 0; i < N / 2; i++)
+                sums[i] = fmaf(i % 4 < 2 ? of.scale.x : of.scale.y, part[i], sums[i]);
+        };
+        bool whole = !FINE && p.steps_a_stage == 1;
+        if (w.begin < w.end) {
+            barrier_wait(at.full + 8 * r.stage, r.phase);
+            open(r.stage, w.begin, 0);
+        }
 #pragma unroll 1
         for (int u = w.begin; u < w.end; u += UNITS) {
-            barrier_wait(at.full + 8 * r.stage, r.phase);
-#pragma unroll 1
-            for (int index = 0; index < UNITS; index++) {
-                unit<KIND> now;
-                uint32_t a[4][4];
-                read_unit(p, at, b, r.stage, u, index, now);
-                decode_unit(p, b, now, a);
-                uint64_t x = operand_rows128(at.x + r.stage * X_BYTES + index * X_UNIT);
+            int stage = r.stage;
+            start(stage, 0, 0, true);
+            open(stage, u, 1);
+            if (whole) {
+                start(stage, 1, 0, false);
+                wgmma_wait<1>(); /* unit 0's operands are free */
+            } else {
 #pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    if (FINE || half == 0)
-                        wgmma_fence();
-#pragma unroll
-                    for (int k = half * 2; k < half * 2 + 2; k++)
-                        wgmma_rs<N, F16>::run(part, a[k], x + 2 * k, k != (FINE ? half * 2 : 0));
-                    if (!FINE && half == 0)
-                        continue;
-                    wgmma_commit();
-                    sum_scales s =
-                        scales_of_sums<KIND, F16>(p.u, b, now, last_unit(p, u + index), half);
-                    wgmma_wait<0>();
-#pragma unroll
-                    for (int i = 0; i < N / 2; i++)
-                        sums[i] = fmaf(i % 4 < 2 ? s.scale.x : s.scale.y, part[i], sums[i]);
+                for (int half = 0; half < HALVES; half++) {
+                    if (half)
+                        start(stage, 0, half, true);
+                    add(scales[0][half]);
                 }
+                start(stage, 1, 0, true);
             }
-            release(at, r.stage);
             r.advance();
+            if (u + UNITS < w.end) {
+                barrier_wait(at.full + 8 * r.stage, r.phase);
+                open(r.stage, u + UNITS, 0);
+            }
+#pragma unroll
+            for (int half = 0; half < HALVES; half++) {
+                if (half)
+                    start(stage, 1, half, true);
+                add(scales[1][half]);
+            }
+            release(at, stage);
         }
     }
 
