@@ -261,8 +261,8 @@ GEMMUX_INLINE void stream_fixed(const gemmux_strip *s, const int code, const int
                                 const void *const *sums, float *out)
 {
     switch (rows) {
-    case 1:
-        stream_some(s, code, zero, fixed, 1, fixed ? 4 : 8, x, sums, out);
+    case 1: /* a short segment leaves others to fill the latency with */
+        stream_some(s, code, zero, fixed, 1, fixed == 16 ? 2 : fixed ? 4 : 8, x, sums, out);
         break;
     case 2:
         stream_some(s, code, zero, fixed, 2, 4, x, sums, out);
