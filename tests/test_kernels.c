@@ -525,6 +525,74 @@ static void test_quantised_x(void **state)
     }
 }
 
+/* x is rounded with a scale for each group of w: what is large in one group costs the others
+ * nothing. Here that group of w is zero, and the rest of y would vanish with one scale a row. */
+static void check_groups(fixture *f, const gemmux_kernel *kernel, int64_t rows, const char *w,
+                         int64_t group)
+{
+    enum { N = 19, K = 300, LOUD = 128 };
+    gemmux_problem p = gemmux_problem_linear(rows, N, K, testing_format("f32"), testing_format(w),
+                                             gemmux_format_of(GEMMUX_F32));
+    p.liberties |= GEMMUX_LIBERTY_QUANTISED_X;
+    product t;
+    gemmux_error error;
+    int form;
+    product_make(f, &t, p, RANDOM);
+    gemmux_weights_free(&t.w);
+    float *values = testing_matrix(&f->seed, 1, N, K), row[K], x[K];
+    for (int64_t i = 0; i < N * K; i++)
+        values[i] = i % K < LOUD ? 0 : values[i];
+    assert_int_equal(gemmux_quantise(values, 1, N, K, p.w, &t.w, &error), GEMMUX_OK);
+    free(values);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < LOUD; k++) {
+            memcpy(x, t.x_rows.data + i * t.x_rows.stride + k * 4, 4);
+            x[0] = ldexpf(x[0], 30);
+            memcpy(t.x_rows.data + i * t.x_rows.stride + k * 4, x, 4);
+        }
+    assert_true(run_once(f, kernel, &t, NULL, &form));
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t n = 0; n < N; n++) {
+            double sum = 0, bound = 0;
+            float y;
+            memcpy(x, t.x_rows.data + i * t.x_rows.stride, sizeof x);
+            memcpy(&y, t.y_rows.data + i * t.y_rows.stride + n * 4, 4);
+            gemmux_tensor_row_f32(&t.w.tensor, 0, n, row);
+            for (int64_t first = LOUD; first < K; first += group) {
+                double most = 0, weights = 0;
+                for (int64_t k = first; k < K && k < first + group; k++) {
+                    most = fmax(most, fabs((double)x[k]));
+                    weights += fabs((double)row[k]);
+                    sum += (double)x[k] * (double)row[k];
+                }
+                bound += most * weights / 254 * 1.01;
+            }
+            if (!(fabs((double)y - sum) <= bound + 1e-5 * fabs(sum)))
+                fail_msg("%s x %s: row %d, column %d is %g, not %g +- %g", kernel->name, w, (int)i,
+                         (int)n, (double)y, sum, bound);
+        }
+    product_free(&t);
+}
+
+static void test_quantised_x_by_group(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++) {
+        const gemmux_kernel *kernel = gemmux_builtin_kernels.kernels[i];
+        uint32_t taken = 0;
+        for (int form = 0; form < kernel->form_count; form++)
+            taken |= kernel->forms[form].liberties;
+        if (!runs_here(f, kernel) || !(taken & GEMMUX_LIBERTY_QUANTISED_X))
+            continue;
+        for (int64_t rows = 5; rows <= 60; rows += 55) {
+            check_groups(f, kernel, rows, "mxfp4", 32);
+            check_groups(f, kernel, rows, "nvfp4", 32); /* two groups of 16 share a scale of x */
+            check_groups(f, kernel, rows, "int4:g64", 64);
+            check_groups(f, kernel, rows, "int4:g128:zero", 128);
+        }
+    }
+}
+
 /* Every form of every kernel that can run here has run. */
 static void test_all_forms_ran(void **state)
 {
@@ -543,10 +611,11 @@ static void test_all_forms_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),      cmocka_unit_test(test_every_m),
-        cmocka_unit_test(test_long_k),      cmocka_unit_test(test_moe),
-        cmocka_unit_test(test_extremes),    cmocka_unit_test(test_epilogue),
-        cmocka_unit_test(test_quantised_x), cmocka_unit_test(test_all_forms_ran),
+        cmocka_unit_test(test_linear),        cmocka_unit_test(test_every_m),
+        cmocka_unit_test(test_long_k),        cmocka_unit_test(test_moe),
+        cmocka_unit_test(test_extremes),      cmocka_unit_test(test_epilogue),
+        cmocka_unit_test(test_quantised_x),   cmocka_unit_test(test_quantised_x_by_group),
+        cmocka_unit_test(test_all_forms_ran),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

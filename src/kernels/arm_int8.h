@@ -120,13 +120,13 @@ static float quantise(gemmux_code code, const void *from, int64_t k, void *to)
 
 static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
 {
-    int32_t *out = sums;
+    gemmux_x_segment *out = sums;
     for (int64_t first = 0; first < k; first += segment) {
         int64_t last = first + segment < k ? first + segment : k;
         int32x4_t sum = vdupq_n_s32(0);
         for (int64_t i = first; i < last; i += 16) /* multiples of 16 */
             sum = vdotq_s32(sum, vdupq_n_s8(1), vld1q_s8((const int8_t *)x + i));
-        *out++ = vaddvq_s32(sum);
+        (out++)->sum = vaddvq_s32(sum);
     }
 }
 

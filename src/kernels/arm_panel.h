@@ -41,7 +41,17 @@ enum {
 
 GEMMUX_INLINE int32x4_t x_sum_of(const void *const *sums, int r, int64_t segment)
 {
-    return vreinterpretq_s32_u32(vld1q_dup_u32((const uint32_t *)sums[r] + segment));
+    int64_t at = LEVEL_X == GEMMUX_PANEL_INT8 ? 2 * segment : segment; /* gemmux_x_segment */
+    return vreinterpretq_s32_u32(vld1q_dup_u32((const uint32_t *)sums[r] + at));
+}
+
+/* INT8: times the scale of x. */
+GEMMUX_INLINE float32x4_t times_x_scale(float32x4_t value, const void *const *sums, int r,
+                                        int64_t segment)
+{
+    if (LEVEL_X != GEMMUX_PANEL_INT8)
+        return value;
+    return vmulq_f32(value, vld1q_dup_f32(&((const gemmux_x_segment *)sums[r] + segment)->scale));
 }
 
 GEMMUX_INLINE float32x4_t x_sum_as_f32(int32x4_t x_sum)
@@ -110,10 +120,13 @@ GEMMUX_INLINE void stream_part(const gemmux_strip *s, const int code, const int 
                 if (chains == 2)
                     sum += sums[at + 1];
                 float32x4_t value = as_f32(sum, vreinterpretq_s32_u32(sides[q].points), x_sum);
+                value = times_x_scale(value, sums_of_x, r, segment);
                 float32x4_t total = vld1q_f32(to);
                 total = scaled ? vfmaq_f32(total, value, sides[q].scale) : vaddq_f32(total, value);
                 if (TAKES_MIN_LATER && zero == GEMMUX_ZERO_MIN)
-                    total = vfmaq_f32(total, x_sum_as_f32(x_sum), sides[q].min);
+                    total =
+                        vfmaq_f32(total, times_x_scale(x_sum_as_f32(x_sum), sums_of_x, r, segment),
+                                  sides[q].min);
                 vst1q_f32(to, total);
             }
         }
@@ -191,14 +204,16 @@ GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, int strip, int quarter
         x_sum = x_sum_of((const void *const *)tile->sums, r, segment);
     if (TAKES_MIN_LATER && tile->points)
         points = vld1q_s32(tile->points + at);
-    float32x4_t value = as_f32(sum, points, x_sum);
+    const void *const *sums = (const void *const *)tile->sums;
+    float32x4_t value = times_x_scale(as_f32(sum, points, x_sum), sums, r, segment);
     float32x4_t total = tile->first && segment == 0 ? vdupq_n_f32(0) : vld1q_f32(c);
     if (TAKES_MIN_LATER && tile->scales)
         total = vfmaq_f32(total, value, vld1q_f32(tile->scales + at));
     else
         total = vaddq_f32(total, value);
     if (TAKES_MIN_LATER && tile->mins)
-        total = vfmaq_f32(total, x_sum_as_f32(x_sum), vld1q_f32(tile->mins + at));
+        total = vfmaq_f32(total, times_x_scale(x_sum_as_f32(x_sum), sums, r, segment),
+                          vld1q_f32(tile->mins + at));
     vst1q_f32(c, total);
 }
 

@@ -20,6 +20,7 @@ typedef struct blocking {
     int64_t rows;        /* of c in scratch */
     int64_t x_stride;    /* bytes */
     int64_t sums_stride; /* bytes; 0: no sums */
+    int64_t x_group;     /* k that share a scale when x is quantised; all of k: per row */
     int64_t x_rows;
     int64_t scratch_vectors; /* of 16 scales, points or mins */
     int64_t scratch_bytes;   /* of one slot */
@@ -32,7 +33,6 @@ typedef struct job {
     const gemmux_panel_level *level;
     const blocking *b;
     char *x, *sums;
-    float *x_scales; /* [x rows], INT8 */
     char *scratch;
     int64_t items, workers;
     _Atomic int64_t next;
@@ -69,6 +69,12 @@ static int64_t segment_of(const gemmux_panel *panel, int64_t most)
     return segment;
 }
 
+/* Bytes that a level keeps of x for each segment. */
+static int64_t sum_bytes(const gemmux_panel_level *level)
+{
+    return level->x == GEMMUX_PANEL_INT8 ? (int64_t)sizeof(gemmux_x_segment) : 4;
+}
+
 static bool needs_sums(const gemmux_panel_level *level, gemmux_format w)
 {
     return level->x == GEMMUX_PANEL_INT8 ||
@@ -98,6 +104,14 @@ static int64_t strip_pitch(const gemmux_panel_level *level, const blocking *b)
     return GEMMUX_STRIP * b->panel_k * 4 / k_per_lane(level) + 5 * 64;
 }
 
+/* As w is scaled, so is x, where segments allow it; 16 k would be padded into the next 16. */
+static int64_t quantised_group(const blocking *b)
+{
+    if (b->panel.groups <= 1 || (b->segment > 16 && b->segment % GEMMUX_PANEL_K))
+        return b->panel.k;
+    return b->segment < GEMMUX_PANEL_K ? GEMMUX_PANEL_K : b->segment;
+}
+
 static bool block(const gemmux_panel_level *level, const gemmux_problem *problem,
                   const gemmux_machine *machine, blocking *b)
 {
@@ -111,7 +125,9 @@ static bool block(const gemmux_panel_level *level, const gemmux_problem *problem
     b->x_rows = problem->op == GEMMUX_MOE && !gather ? gemmux_problem_rows(problem) : problem->m;
     /* An odd number of lines, so that neighbouring rows do not meet in one set of the cache. */
     b->x_stride = gemmux_round_up(b->panel.k * 4 / k_per_lane(level), 64) | 64;
-    b->sums_stride = needs_sums(level, problem->w) ? gemmux_round_up(b->segments * 4, 64) : 0;
+    if (needs_sums(level, problem->w))
+        b->sums_stride = gemmux_round_up(b->segments * sum_bytes(level), 64);
+    b->x_group = quantised_group(b);
     int64_t of_panel = (b->panel_k / b->segment) * level->tile_strips;
     int64_t of_stream = b->stream_k / b->segment;
     b->scratch_vectors = (of_panel > of_stream ? of_panel : of_stream) + level->tile_strips;
@@ -119,7 +135,7 @@ static bool block(const gemmux_panel_level *level, const gemmux_problem *problem
                        b->rows * GEMMUX_TILE_COLUMNS * 4 + b->scratch_vectors * 64 * 3;
     b->slots = machine->kind == GEMMUX_CPU && machine->cores > 0 ? machine->cores : 1;
     int64_t x_bytes;
-    if (!gemmux_mul_size(b->x_rows, b->x_stride + b->sums_stride + 4, &x_bytes))
+    if (!gemmux_mul_size(b->x_rows, b->x_stride + b->sums_stride, &x_bytes))
         return false;
     b->workspace_bytes = gemmux_round_up(x_bytes, 64) + b->slots * b->scratch_bytes + 64;
     return true;
@@ -161,6 +177,20 @@ static float scale_of_row(const gemmux_tensor *x, int64_t row)
     return (float)gemmux_code_decode(code, gemmux_code_load(code, x->scales, index));
 }
 
+/* One row of floats as int8, with a scale for each x_group. */
+static void quantise_row(const job *j, gemmux_code code, const char *from, int64_t cols, char *to,
+                         gemmux_x_segment *segments)
+{
+    const blocking *b = j->b;
+    int64_t width = gemmux_code_bits(code) / 8, segment = 0;
+    for (int64_t k = 0; k < cols; k += b->x_group) {
+        int64_t length = smaller(b->x_group, cols - k);
+        float scale = j->level->quantise(code, from + k * width, length, to + k);
+        for (; segment < b->segments && segment * b->segment < k + b->x_group; segment++)
+            segments[segment].scale = scale;
+    }
+}
+
 static void widen_row(void *context, size_t row)
 {
     const job *j = context;
@@ -169,11 +199,13 @@ static void widen_row(void *context, size_t row)
     const char *from = (const char *)x->codes + (int64_t)row * gemmux_row_stride(x);
     bool plain = x->format.scaling == GEMMUX_SCALING_NONE, int8 = j->level->x == GEMMUX_PANEL_INT8;
     gemmux_code code = (gemmux_code)x->format.element;
+    void *sums = j->sums + (int64_t)row * j->b->sums_stride;
     if (int8 && plain) {
-        j->x_scales[row] = j->level->quantise(code, from, x->cols, to);
+        quantise_row(j, code, from, x->cols, to, sums);
     } else if (int8) {
         j->level->widen(code, from, x->cols, to);
-        j->x_scales[row] = scale_of_row(x, (int64_t)row);
+        for (int64_t i = 0; i < j->b->segments; i++)
+            ((gemmux_x_segment *)sums)[i].scale = scale_of_row(x, (int64_t)row);
     } else if (plain) {
         j->level->widen(code, from, x->cols, to);
     } else { /* f32 levels take any x */
@@ -184,7 +216,7 @@ static void widen_row(void *context, size_t row)
         memset(to + used, 0, (size_t)(j->b->panel.k * width - used));
     }
     if (j->b->sums_stride)
-        j->level->sum(to, j->b->panel.k, j->b->segment, j->sums + (int64_t)row * j->b->sums_stride);
+        j->level->sum(to, j->b->panel.k, j->b->segment, sums);
 }
 
 static void widen_x(job *j)
@@ -339,10 +371,8 @@ static void finish_row(const job *j, const gemmux_group *group, int64_t i, int64
     int64_t first = strip * GEMMUX_STRIP;
     float factor =
         panel->format.two_level ? ((const float *)j->call->w->data)[group->expert] : 1.0f;
-    if (j->level->x == GEMMUX_PANEL_INT8) {
-        factor *= panel->format.element == GEMMUX_CODE_E2M1 ? 0.5f : 1.0f;
-        factor *= j->x_scales[x_row_of(group, i)];
-    }
+    if (j->level->x == GEMMUX_PANEL_INT8 && panel->format.element == GEMMUX_CODE_E2M1)
+        factor *= 0.5f;
     j->level->finish(j->call, group->expert, group->y_rows ? group->y_rows[i] : i, first,
                      smaller(strips * GEMMUX_STRIP, panel->rows - first), factor, sums);
 }
@@ -359,7 +389,7 @@ static void stream_pass(const job *j, const gemmux_group *group, int first, int 
     for (int i = 0; i < GEMMUX_STREAM_ROWS; i++) {
         int64_t row = x_row_of(group, smaller(first + i, last - 1));
         x[i] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
-        sums[i] = j->sums + row * b->sums_stride + k / b->segment * 4;
+        sums[i] = j->sums + row * b->sums_stride + k / b->segment * sum_bytes(j->level);
     }
     j->level->stream(run, last - first, x, sums, out);
 }
@@ -410,7 +440,7 @@ static void multiply_rows(const job *j, const gemmux_group *group, int64_t first
         for (int r = 0; r < tile.rows; r++) {
             int64_t row = x_row_of(group, first + top + r);
             x[r] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
-            sums[r] = j->sums + row * b->sums_stride + k / b->segment * 4;
+            sums[r] = j->sums + row * b->sums_stride + k / b->segment * sum_bytes(j->level);
         }
         j->level->multiply(&tile);
     }
@@ -577,8 +607,7 @@ gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_cal
                            "panel kernel: more rows or less workspace than it was prepared for");
     job j = {.call = call, .level = level, .b = b, .x = call->workspace};
     j.sums = j.x + rows * b->x_stride;
-    j.x_scales = (float *)(void *)(j.sums + rows * b->sums_stride);
-    j.scratch = j.x + gemmux_round_up(rows * (b->x_stride + b->sums_stride + 4), 64);
+    j.scratch = j.sums + rows * b->sums_stride;
     for (int g = 0; g < call->group_count; g++)
         if (call->groups[g].row_count > 0) {
             cut c = cut_group(&j, &call->groups[g]);

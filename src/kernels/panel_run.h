@@ -27,6 +27,12 @@ enum {
     GEMMUX_TILE_COLUMNS = GEMMUX_TILE_STRIPS * GEMMUX_STRIP
 };
 
+/* INT8: what is kept of the k of a row of x that meet one segment of w. */
+typedef struct gemmux_x_segment {
+    int32_t sum; /* of the integers */
+    float scale; /* each of them stands for this much */
+} gemmux_x_segment;
+
 /* A run of k in one strip. A segment is k that share one scale; the last may be short. Where a
  * format has no scales all of the run is one segment. */
 typedef struct gemmux_strip {
@@ -54,7 +60,7 @@ typedef struct gemmux_tile {
     const int32_t *points; /* INT8 only: subtract points * sums; NULL only with signed codes */
     const float *mins;     /* add mins * sums; NULL: none */
     int64_t stride;
-    const char *const *sums; /* [rows] sums of x over each segment: f32 (BF16) or i32 (INT8) */
+    const char *const *sums; /* [rows] of each segment: sum of x in f32 (BF16); gemmux_x_segment */
     float *c;                /* [rows][GEMMUX_TILE_COLUMNS] */
 } gemmux_tile;
 
@@ -70,10 +76,11 @@ typedef struct gemmux_panel_level {
                           an offset that points carry */
     /* One row of x (f32, f16, bf16; INT8: int8) of k elements into the level's form. */
     void (*widen)(gemmux_code code, const void *from, int64_t k, void *to);
-    /* INT8: the same from a row of f32, f16 or bf16, rounded to the nearest of 255 steps that its
-     * largest magnitude spans; returns the step. Padded to GEMMUX_PANEL_K. */
+    /* INT8: the same from k of a row of f32, f16 or bf16, rounded to the nearest of 255 steps that
+     * the largest magnitude spans; returns the step. Padded to GEMMUX_PANEL_K. */
     float (*quantise)(gemmux_code code, const void *from, int64_t k, void *to);
-    /* Sums of x over each segment of `segment` k; NULL where the level never needs them. */
+    /* Sums of x over each segment of `segment` k, f32 or into gemmux_x_segment; NULL where the
+     * level never needs them. */
     void (*sum)(const void *x, int64_t k, int64_t segment, void *sums);
     /* `count` scales, a multiple of 16, as f32. */
     void (*scales)(gemmux_code code, const uint8_t *from, int64_t count, float *to);

@@ -94,25 +94,46 @@ static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, fl
 /* ------------------------------------------------------------------------------------ the tile --
  */
 
-/* c = or += scales * (sums - points * sums of x) + mins * sums of x */
-GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, int strip, int64_t segment, lane_sum sum)
+/* c = or += scales * (sums - points * sums of x) + mins * sums of x, with INT8 times x's scale, for
+ * one row. What all strips share is read once: stores to c could change it for all that a compiler
+ * knows. */
+GEMMUX_INLINE void settle(const gemmux_tile *tile, int r, const int strips, int64_t segment,
+                          const lane_sum *sums)
 {
-    float *c = tile->c + r * GEMMUX_TILE_COLUMNS + strip * GEMMUX_STRIP;
-    int64_t at = strip * tile->stride + segment * GEMMUX_STRIP;
     const bool integer = LEVEL_X == GEMMUX_PANEL_INT8;
     const bool summed = integer || (LEVEL_X == GEMMUX_PANEL_BF16 && tile->mins);
-    __m512i x_sum = summed ? repeat_lane(tile->sums[r] + segment * 4) : _mm512_setzero_si512();
-    __m512 value = settle_sum(sum, integer ? load512(tile->points + at) : x_sum, x_sum);
-    __m512 old = tile->first && segment == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
-    if (LEVEL_X != GEMMUX_PANEL_F32 && tile->scales)
-        old = _mm512_fmadd_ps(value, _mm512_loadu_ps(tile->scales + at), old);
-    else
-        old = _mm512_add_ps(value, old);
-    if (LEVEL_X != GEMMUX_PANEL_F32 && tile->mins) {
-        __m512 of_x = integer ? _mm512_cvtepi32_ps(x_sum) : _mm512_castsi512_ps(x_sum);
-        old = _mm512_fmadd_ps(of_x, _mm512_loadu_ps(tile->mins + at), old);
+    const bool first = tile->first && segment == 0;
+    const float *scales = LEVEL_X == GEMMUX_PANEL_F32 ? NULL : tile->scales;
+    const float *mins = LEVEL_X == GEMMUX_PANEL_F32 ? NULL : tile->mins;
+    const int32_t *points = tile->points;
+    float *c = tile->c + r * GEMMUX_TILE_COLUMNS;
+    int64_t at = segment * GEMMUX_STRIP, stride = tile->stride;
+    __m512i x_sum = _mm512_setzero_si512();
+    __m512 x_scale = _mm512_set1_ps(1), of_x = _mm512_setzero_ps();
+    if (integer) {
+        gemmux_x_segment of;
+        memcpy(&of, tile->sums[r] + segment * (int64_t)sizeof of, sizeof of);
+        x_sum = _mm512_set1_epi32(of.sum);
+        x_scale = _mm512_set1_ps(of.scale);
+        of_x = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sum), x_scale);
+    } else if (summed) {
+        x_sum = repeat_lane(tile->sums[r] + segment * 4);
+        of_x = _mm512_castsi512_ps(x_sum);
     }
-    _mm512_storeu_ps(c, old);
+    GEMMUX_UNROLL
+    for (int i = 0; i < strips; i++, at += stride) {
+        __m512 value = settle_sum(sums[i], integer ? load512(points + at) : x_sum, x_sum);
+        __m512 old = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c + i * GEMMUX_STRIP);
+        if (integer)
+            value = _mm512_mul_ps(value, x_scale);
+        if (scales)
+            old = _mm512_fmadd_ps(value, _mm512_loadu_ps(scales + at), old);
+        else
+            old = _mm512_add_ps(value, old);
+        if (mins)
+            old = _mm512_fmadd_ps(of_x, _mm512_loadu_ps(mins + at), old);
+        _mm512_storeu_ps(c + i * GEMMUX_STRIP, old);
+    }
 }
 
 GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const int strips)
@@ -149,11 +170,8 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
             }
         }
         GEMMUX_UNROLL
-        for (int r = 0; r < rows; r++) {
-            GEMMUX_UNROLL
-            for (int i = 0; i < strips; i++)
-                settle(tile, r, i, segment, sums[r][i]);
-        }
+        for (int r = 0; r < rows; r++)
+            settle(tile, r, strips, segment, sums[r]);
     }
 }
 

@@ -75,6 +75,10 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         x[r] = from[r];
         totals[r] = _mm512_loadu_ps(out + r * 16);
     }
+    /* Without zero points all points are the one offset that makes codes unsigned, and sums start
+     * at what it will add to them. */
+    const bool offset = zero != GEMMUX_ZERO_POINT;
+    const int32_t each = *(const int32_t *)s->points;
     const uint8_t *codes = s->codes;
     int64_t segment = 0;
     for (int64_t k = 0; k < s->k; segment++) {
@@ -83,6 +87,11 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         GEMMUX_UNROLL
         for (int i = 0; i < rows * chains; i++)
             sums[i] = _mm512_setzero_si512();
+        GEMMUX_UNROLL
+        for (int r = 0; offset && r < rows; r++) {
+            const gemmux_x_segment *of_x = (const gemmux_x_segment *)sums_of_x[r] + segment;
+            sums[r * chains] = _mm512_set1_epi32(-each * of_x->sum);
+        }
         for (; k < last; k += 16, codes += lanes * 64) {
             __m512i v = _mm512_setzero_si512();
             GEMMUX_UNROLL
@@ -108,10 +117,14 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
             GEMMUX_UNROLL
             for (int i = 1; i < chains; i++)
                 sum = _mm512_add_epi32(sum, sums[r * chains + i]);
-            __m512i x_sum = repeat_lane((const char *)sums_of_x[r] + segment * 4);
-            totals[r] = _mm512_fmadd_ps(settle_sum(sum, points, x_sum), scale, totals[r]);
+            const gemmux_x_segment *of_x = (const gemmux_x_segment *)sums_of_x[r] + segment;
+            __m512i x_sum = _mm512_set1_epi32(of_x->sum);
+            __m512 x_scale = _mm512_set1_ps(of_x->scale);
+            __m512 value = offset ? _mm512_cvtepi32_ps(sum) : settle_sum(sum, points, x_sum);
+            value = _mm512_mul_ps(value, x_scale);
+            totals[r] = _mm512_fmadd_ps(value, scale, totals[r]);
             if (zero == GEMMUX_ZERO_MIN)
-                totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x_sum),
+                totals[r] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(x_sum), x_scale),
                                             _mm512_loadu_ps(s->mins + segment * 16), totals[r]);
         }
     }
@@ -217,7 +230,7 @@ static float quantise(gemmux_code code, const void *from, int64_t k, void *to)
 
 static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
 {
-    int32_t *out = sums;
+    gemmux_x_segment *out = sums;
     for (int64_t first = 0; first < k; first += segment) {
         int64_t last = first + segment < k ? first + segment : k;
         __m512i sum = _mm512_setzero_si512();
@@ -226,7 +239,7 @@ static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
             sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1),
                                       _mm512_maskz_loadu_epi8(mask, (const char *)x + i));
         }
-        *out++ = _mm512_reduce_add_epi32(sum);
+        (out++)->sum = _mm512_reduce_add_epi32(sum);
     }
 }
 

@@ -116,15 +116,17 @@ static void settle_strip(const gemmux_tile *tile, int strip, int64_t segment, co
     for (int r = 0; r < tile->rows; r++) {
         float *c = tile->c + r * GEMMUX_TILE_COLUMNS + strip * GEMMUX_STRIP;
         __m512i sum = _mm512_loadu_si512((const char *)sums + r * 64);
-        int32_t bits = 0;
-        if (integer || tile->mins)
-            memcpy(&bits, tile->sums[r] + segment * 4, 4);
-        __m512i x_sum = _mm512_set1_epi32(bits);
+        gemmux_x_segment of = {0, 1};
+        if (integer)
+            memcpy(&of, tile->sums[r] + segment * (int64_t)sizeof of, sizeof of);
+        else if (tile->mins)
+            memcpy(&of.sum, tile->sums[r] + segment * 4, 4);
+        __m512i x_sum = _mm512_set1_epi32(of.sum);
         __m512 value = _mm512_castsi512_ps(sum), of_x = _mm512_castsi512_ps(x_sum);
         if (integer) {
             sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(points, x_sum));
-            value = _mm512_cvtepi32_ps(sum);
-            of_x = _mm512_cvtepi32_ps(x_sum);
+            value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(of.scale));
+            of_x = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sum), _mm512_set1_ps(of.scale));
         }
         __m512 total = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
         total = _mm512_fmadd_ps(value, scales, total);
