@@ -47,6 +47,7 @@ enum { GEMMUX_CU_MAX_DYNAMIC_SMEM = 8 };
 
 /* cuTensorMapEncodeTiled: CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion. */
 enum {
+    GEMMUX_CU_MAP_UINT8 = 0,
     GEMMUX_CU_MAP_UINT16 = 1,
     GEMMUX_CU_MAP_UINT64 = 4,
     GEMMUX_CU_MAP_SWIZZLE_128B = 3,
