@@ -31,7 +31,7 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
                              const gemmux_form *form, gemmux_config *config)
 {
     (void)form;
-    config->workspace_bytes = gemmux_lt_workspace(machine);
+    config->workspace_bytes = GEMMUX_WORKSPACE_COUNTERS + gemmux_lt_workspace(machine);
     return gemmux_lt_sizes(problem);
 }
 
@@ -126,7 +126,7 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
         .x_scales = call->x.scales,
         .w_scales = call->w->plain.scales,
         .y = call->y,
-        .workspace = call->workspace,
+        .workspace = (char *)call->workspace + GEMMUX_WORKSPACE_COUNTERS,
         .stream = call->stream,
     };
     gemmux_status status = gemmux_cuda_enter(&s->place.device, error);
