@@ -48,6 +48,11 @@ typedef struct bench_case {
     {                                                                                              \
         1, 4, 8, 16, 32, 64, 256, 2048, 8192, 0                                                    \
     }
+#define FP8_M                                                                                      \
+    {                                                                                              \
+        1, 16, 64, 128, 256, 512, 2048, 8192, 0                                                    \
+    }
+#define NARROW GEMMUX_LIBERTY_NARROW_SUMS
 static const bench_case bench_cases[] = {
     {"14336x4096", "bf16", "mxfp4", 14336, 4096, 0, 0, 0, 0, ALL_M},
     {"14336x4096", "bf16", "nvfp4", 14336, 4096, 0, 0, 0, 0, ALL_M},
@@ -74,6 +79,42 @@ static const bench_case bench_cases[] = {
      0,
      {1, 2, 4, 8, 32, 128, 512, 2048, 8192, 0}},
     {"moe 2880x2880 down", "bf16", "mxfp4", 2880, 2880, 32, 4, 9, 0, {1, 8, 32, 512, 2048, 0}},
+    /* For kernels with fp8 in their names. */
+    {"14336x4096", "e4m3", "e4m3", 14336, 4096, 0, 0, 0, NARROW, FP8_M},
+    {"14336x4096", "e4m3:row", "e4m3:row", 14336, 4096, 0, 0, 0, NARROW, FP8_M},
+    {"14336x4096", "e4m3:g128", "e4m3:block128", 14336, 4096, 0, 0, 0, NARROW, FP8_M},
+    {"8192x8192", "e4m3", "e4m3", 8192, 8192, 0, 0, 0, NARROW, FP8_M},
+    {"8192x8192", "e4m3:g128", "e4m3:block128", 8192, 8192, 0, 0, 0, NARROW, FP8_M},
+    {"4096x4096",
+     "e4m3:g128",
+     "e4m3:block128",
+     4096,
+     4096,
+     0,
+     0,
+     0,
+     NARROW,
+     {1, 16, 64, 256, 2048, 0}},
+    {"moe 5760x2880 gate_up",
+     "e4m3:g128",
+     "e4m3:block128",
+     5760,
+     2880,
+     32,
+     4,
+     7,
+     NARROW,
+     {1, 8, 32, 128, 512, 2048, 8192, 0}},
+    {"moe 2880x2880 down",
+     "e4m3:g128",
+     "e4m3:block128",
+     2880,
+     2880,
+     32,
+     4,
+     9,
+     NARROW,
+     {1, 8, 32, 512, 2048, 0}},
 };
 
 static uint64_t seed = 99;
@@ -249,29 +290,31 @@ static void report(const bench_case *c, const gemmux_problem *p, double us, doub
     double rows = (double)gemmux_problem_rows(p);
     double tflops = 2 * rows * (double)p->n * (double)p->k / us / 1e6;
     char w[40];
-    snprintf(w, sizeof w, "%s%s", c->w, c->liberties ? " rounded" : "");
+    snprintf(w, sizeof w, "%s%s", c->w, c->liberties & GEMMUX_LIBERTY_ROUNDED_W ? " rounded" : "");
     fprintf(out,
             "%s\n{\"kernel\":\"%s\",\"case\":\"%s\",\"x\":\"%s\",\"w\":\"%s\",\"m\":%lld,\"n\":%"
             "lld,\"k\":%lld,"
             "\"us\":%.3f,\"floor_us\":%.3f,\"bytes\":%lld,\"tflops\":%.1f}",
             written++ ? "," : "", kernel, c->label, c->x, w, (long long)p->m, (long long)p->n,
             (long long)p->k, us, floor_us, (long long)bytes, tflops);
-    printf("%-22s %-4s x %-14s M=%-5lld %9.2f us", c->label, c->x, w, (long long)p->m, us);
+    printf("%-22s %-9s x %-14s M=%-5lld %9.2f us", c->label, c->x, w, (long long)p->m, us);
     if (floor_us > 0)
         printf("  read %7.2f us  share %.2f", floor_us, floor_us / us);
     printf("  %6.1f TFLOP/s\n", tflops);
     fflush(stdout);
 }
 
-static void bench_m(const bench_case *c, gemmux_problem p, runner *r, void *x, void *y)
+static void bench_m(const bench_case *c, gemmux_problem p, runner *r, const gemmux_tensor *x,
+                    void *y)
 {
     int64_t bytes = gemmux_stored_bytes(p.w, 1, p.n, p.k);
     int64_t small = p.m <= 64;
     r->args = (gemmux_args){
-        .x = {.format = p.x, .count = 1, .rows = p.m, .cols = p.k, .codes = x},
+        .x = {.format = p.x, .count = 1, .rows = p.m, .cols = p.k, .codes = x->codes},
         .y = y,
         .stream = device.stream,
     };
+    r->args.x.scales = x->scales;
     if (p.op == GEMMUX_MOE) {
         if (!(p.epilogue & GEMMUX_EPILOGUE_GATHER))
             r->args.x.rows = p.m * p.top_k;
@@ -298,6 +341,32 @@ static void bench_m(const bench_case *c, gemmux_problem p, runner *r, void *x, v
     gpu_free(&device, (void *)(uintptr_t)r->args.expert_weights);
 }
 
+/* Random numbers near 1/4, and scales where the format has them, on the device. */
+static gemmux_tensor make_x(gemmux_format f, int64_t rows, int64_t cols)
+{
+    int64_t bytes = rows * gemmux_row_bytes(f, cols), scales = gemmux_scale_count(f, rows, cols);
+    uint16_t *host = malloc((size_t)bytes + 2);
+    for (int64_t i = 0; i < (bytes + 1) / 2; i++)
+        host[i] =
+            (uint16_t)(f.element == GEMMUX_CODE_E4M3
+                           ? draw() >> 40 & 0xbfbf
+                           : (draw() >> 40 & 0x807f) | (f.id == GEMMUX_F16 ? 0x3400 : 0x3e80));
+    void *codes = gpu_allocate(&device, bytes);
+    gpu_upload(&device, codes, host, bytes);
+    free(host);
+    gemmux_tensor x = {.format = f, .count = 1, .rows = rows, .cols = cols, .codes = codes};
+    if (scales) {
+        float *values = malloc((size_t)scales * 4);
+        void *at = gpu_allocate(&device, scales * 4);
+        for (int64_t i = 0; i < scales; i++)
+            values[i] = 0.01f + 0.0001f * (float)(i % 100);
+        gpu_upload(&device, at, values, scales * 4);
+        free(values);
+        x.scales = at;
+    }
+    return x;
+}
+
 static void bench_one(const bench_case *c)
 {
     gemmux_problem p = {0};
@@ -310,8 +379,9 @@ static void bench_one(const bench_case *c)
     gemmux_format_parse(c->w, &w, &error);
     for (int i = 0; c->m[i] && (!dry || c->m[i] <= 64); i++)
         largest = c->m[i];
+    bool fp8 = x.element == GEMMUX_CODE_E4M3;
     p = gemmux_problem_linear(largest, dry ? c->n / 16 : c->n, dry ? c->k / 16 / 8 * 8 : c->k, x, w,
-                              x);
+                              fp8 ? gemmux_format_of(GEMMUX_BF16) : x);
     p.liberties |= c->liberties;
     p.epilogue = (uint8_t)c->epilogue;
     if (c->experts) {
@@ -331,19 +401,16 @@ static void bench_one(const bench_case *c)
             r.copies = i;
         }
     int64_t rows = gemmux_problem_rows(&p);
-    uint16_t *host = malloc((size_t)(rows * p.k) * 2);
-    for (int64_t i = 0; i < rows * p.k; i++)
-        host[i] = (uint16_t)((draw() >> 40 & 0x807f) | (x.id == GEMMUX_F16 ? 0x3400 : 0x3e80));
-    void *x_at = gpu_allocate(&device, rows * p.k * 2), *y = gpu_allocate(&device, rows * p.n * 2);
-    gpu_upload(&device, x_at, host, rows * p.k * 2);
-    free(host);
+    gemmux_tensor x_at = make_x(x, rows, p.k);
+    void *y = gpu_allocate(&device, rows * p.n * 2);
     for (int i = 0; r.copies && c->m[i] && c->m[i] <= largest; i++) {
         p.m = c->m[i];
-        bench_m(c, p, &r, x_at, y);
+        bench_m(c, p, &r, &x_at, y);
     }
     for (int i = 0; i < MAX_COPIES; i++)
         gemmux_plan_free(r.plans[i]);
-    gpu_free(&device, x_at);
+    gpu_free(&device, (void *)(uintptr_t)x_at.codes);
+    gpu_free(&device, (void *)(uintptr_t)x_at.scales);
     gpu_free(&device, y);
     drop_weights(&weights);
 }
@@ -381,7 +448,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof bench_cases / sizeof bench_cases[0]; i++) {
         char name[96];
         snprintf(name, sizeof name, "%s %s", bench_cases[i].label, bench_cases[i].w);
-        if (argc < 3 || strstr(name, argv[2]))
+        bool fp8 = strstr(kernel, "fp8") != NULL;
+        if ((argc < 3 || strstr(name, argv[2])) && fp8 == !strncmp(bench_cases[i].x, "e4m3", 4))
             bench_one(&bench_cases[i]);
     }
     fprintf(out, "\n]\n");

@@ -57,10 +57,16 @@ typedef struct rule {
 } rule;
 
 static const rule rules[] = {
-    {"cuda_sm80_upcast", "upcast_route", 0},  {"cuda_sm80_upcast", "upcast_scatter", 0},
-    {"cuda_sm80_upcast", "upcast_gather", 0}, {"cuda_sm80_upcast", "upcast_", 1u << HMMA},
-    {"cuda_sm90_upcast", "sm90_route", 0},    {"cuda_sm90_upcast", "sm90_scatter", 0},
-    {"cuda_sm90_upcast", "sm90_arrange", 0},  {"cuda_sm90_upcast", "sm90_", 1u << HGMMA_RS},
+    {"cuda_sm80_upcast", "upcast_route", 0},
+    {"cuda_sm80_upcast", "upcast_scatter", 0},
+    {"cuda_sm80_upcast", "upcast_gather", 0},
+    {"cuda_sm80_upcast", "upcast_", 1u << HMMA},
+    {"cuda_sm90_upcast", "sm90_route", 0},
+    {"cuda_sm90_upcast", "sm90_scatter", 0},
+    {"cuda_sm90_upcast", "sm90_arrange", 0},
+    {"cuda_sm90_upcast", "sm90_", 1u << HGMMA_RS},
+    {"cuda_sm90_fp8", "fp8_along_", 1u << QGMMA_SS},
+    {"cuda_sm90_fp8", "fp8_whole_", 1u << QGMMA_SS},
 };
 
 /* One image of one target. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The instructions that only sm_90a has, a function each, beside cuda_ptx.cuh: barriers in shared
- * memory, copies by tensor maps, and wgmma with A in registers (PTX ISA 9.0). tests/emulator has
+ * memory, copies by tensor maps, and wgmma (PTX ISA 9.0). tests/emulator has
  * functions of the same names; there a wgmma is over when it is issued, so a wait that is missing
  * shows on a device alone.
  */
@@ -215,5 +215,27 @@ WGMMA_RS(256,
          WGMMA_D0 ", " WGMMA_D16 ", " WGMMA_D32 ", " WGMMA_D48 ", " WGMMA_D64 ", " WGMMA_D80
                   ", " WGMMA_D96 ", " WGMMA_D112,
          128, 129, 130, 131, 132, 133, WGMMA_OUT64(0), WGMMA_OUT64(64))
+
+/* d (+)= a . b of e4m3: 64 x N x 32, both by descriptors; 32 columns on: add 2 to each. */
+template <int N> struct wgmma_fp8;
+
+#define WGMMA_FP8(n, text, a, b, add_, ...)                                                        \
+    template <> struct wgmma_fp8<n> {                                                              \
+        static __device__ __forceinline__ void run(float (&d)[n / 2], uint64_t rows,               \
+                                                   uint64_t columns, int add)                      \
+        {                                                                                          \
+            asm volatile("{.reg .pred p; setp.ne.b32 p, %" #add_ ", 0;\n"                          \
+                         "wgmma.mma_async.sync.aligned.m64n" #n "k32.f32.e4m3.e4m3 {" text         \
+                         "}, %" #a ", %" #b ", p, 1, 1;}"                                          \
+                         : __VA_ARGS__                                                             \
+                         : "l"(rows), "l"(columns), "r"(add));                                     \
+        }                                                                                          \
+    };
+
+WGMMA_FP8(16, "%0, %1, %2, %3, %4, %5, %6, %7", 8, 9, 10, WGMMA_OUT4(0), WGMMA_OUT4(4))
+WGMMA_FP8(32, WGMMA_D0, 16, 17, 18, WGMMA_OUT16(0))
+WGMMA_FP8(64, WGMMA_D0 ", " WGMMA_D16, 32, 33, 34, WGMMA_OUT32(0))
+WGMMA_FP8(96, WGMMA_D0 ", " WGMMA_D16 ", " WGMMA_D32, 48, 49, 50, WGMMA_OUT32(0), WGMMA_OUT16(32))
+WGMMA_FP8(128, WGMMA_D0 ", " WGMMA_D16 ", " WGMMA_D32 ", " WGMMA_D48, 64, 65, 66, WGMMA_OUT64(0))
 
 #endif

@@ -65,6 +65,11 @@ static inline float __int_as_float(int bits)
     return emulated_bits<float>(bits);
 }
 
+static inline uint32_t __float_as_uint(float value)
+{
+    return emulated_bits<uint32_t>(value);
+}
+
 static inline int min(int a, int b)
 {
     return a < b ? a : b;

@@ -160,4 +160,14 @@ template <int N, bool F16> struct wgmma_rs {
     }
 };
 
+/* Both operands of e4m3; sums keep 13 bits below the first of the largest addend. */
+void emulated_wgmma_fp8(float *d, int n, uint64_t a, uint64_t b, bool add);
+
+template <int N> struct wgmma_fp8 {
+    static inline void run(float (&d)[N / 2], uint64_t a, uint64_t b, int add)
+    {
+        emulated_wgmma_fp8(d, N, a, b, add != 0);
+    }
+};
+
 #endif

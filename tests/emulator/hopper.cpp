@@ -7,6 +7,8 @@
 
 #include <vector>
 
+#include <cmath>
+
 namespace
 {
 
@@ -170,5 +172,86 @@ void emulated_wgmma(float *d, int n, const uint32_t (&a)[4], uint64_t b, bool ad
         for (int k = 0; k < 16; k++)
             sum += double(row[k]) * double(column[k]);
         d[i] = float(sum);
+    }
+}
+
+// e4m3: bias 7, no infinity, NaN where all other bits are set.
+static float widen_e4m3(uint8_t bits)
+{
+    int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    float value = exponent == 15 && mantissa == 7 ? NAN
+                  : exponent                      ? std::ldexp(float(mantissa + 8), exponent - 10)
+                                                  : std::ldexp(float(mantissa), -9);
+    return bits >> 7 ? -value : value;
+}
+
+// Row or column `index` of an operand whose rows are 128 bytes, swizzled, 32 bytes from its start
+// on.
+static void read_e4m3(uint64_t operand, int index, float (&to)[32])
+{
+    static const struct table {
+        float values[256];
+        table()
+        {
+            for (int i = 0; i < 256; i++)
+                values[i] = widen_e4m3(uint8_t(i));
+        }
+    } known;
+    for (uint32_t k = 0; k < 32; k++) {
+        uint32_t at = uint32_t(operand * 16) + uint32_t(index) * 128 + k;
+        to[k] = known.values[emulated_dynamic[swizzle128(at)]];
+    }
+}
+
+// What is known of Hopper's sums in fp8: all addends are aligned to the largest, and what lies more
+// than 13 bits below its first bit is cut off (DeepSeek-V3 Technical Report, 3.3.2).
+static float sum_fp8(const float (&row)[32], const float (&column)[32], float before)
+{
+    float products[32], most = std::fabs(before);
+    bool number = !std::isnan(before);
+    for (int k = 0; k < 32; k++) {
+        products[k] = row[k] * column[k];
+        number = number && !std::isnan(products[k]);
+        most = std::fmax(most, std::fabs(products[k]));
+    }
+    if (!number || most == 0)
+        return number ? 0.0f : NAN;
+    float unit = std::ldexp(1.0f, std::ilogb(most) - 13), by = 1 / unit;
+    int64_t units = int64_t(before * by);
+    for (int k = 0; k < 32; k++)
+        units += int64_t(products[k] * by);
+    return float(units) * unit;
+}
+
+void emulated_wgmma_fp8(float *d, int n, uint64_t a, uint64_t b, bool add)
+{
+    struct meeting {
+        float rows[64][32], columns[256][32];
+        uint64_t a, b;
+        int n, arrived;
+        unsigned generation;
+    };
+    static meeting groups[8][2];
+    static unsigned met[EMULATED_MAX_THREADS];
+    unsigned thread = threadIdx.x, lane = thread % 32, g = lane / 4, l = lane % 4;
+    meeting &m = groups[thread / 128][met[thread]++ % 2];
+    unsigned mine = m.generation;
+    if (m.arrived && (m.a != a || m.b != b || m.n != n))
+        emulated_die("warps of a warpgroup at different wgmma");
+    m.a = a, m.b = b, m.n = n;
+    if (++m.arrived == 128) {
+        for (int row = 0; row < 64; row++)
+            read_e4m3(a, row, m.rows[row]);
+        for (int column = 0; column < n; column++)
+            read_e4m3(b, column, m.columns[column]);
+        m.arrived = 0;
+        m.generation++;
+    }
+    while (m.generation == mine)
+        emulated_yield();
+    for (int i = 0; i < n / 2; i++) {
+        const float(&row)[32] = m.rows[thread % 128 / 32 * 16 + g + unsigned(i) / 2 % 2 * 8];
+        const float(&column)[32] = m.columns[unsigned(i) / 4 * 8 + 2 * l + unsigned(i) % 2];
+        d[i] = sum_fp8(row, column, add ? d[i] : 0.0f);
     }
 }
