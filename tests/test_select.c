@@ -265,6 +265,28 @@ static void invalid_problems_are_refused_with_words(void **state)
     }
 }
 
+/* Scales of x in bf16: nobody who reads f32 there may take them. */
+static void scales_of_x_are_read_as_what_they_are(void **state)
+{
+    (void)state;
+    static const char *const products[][2] = {{"int8:row:bf16", "int8"},
+                                              {"e4m3:row:bf16", "e4m3:row:f32"},
+                                              {"e4m3:tensor:f16", "e4m3:tensor:f32"},
+                                              {"e4m3:g128:bf16", "e4m3:block128:f32"}};
+    gemmux_machine machine;
+    assert_int_equal(gemmux_machine_find("h200", &machine, NULL), GEMMUX_OK);
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        gemmux_problem p =
+            gemmux_problem_linear(64, 4096, 4096, testing_format(products[i][0]),
+                                  testing_format(products[i][1]), testing_format("bf16"));
+        gemmux_decision decision;
+        assert_int_equal(gemmux_select(&p, &machine, NULL, &decision, NULL, NULL), GEMMUX_OK);
+        const char *chosen = gemmux_kernel_name(decision.kernel);
+        if (strncmp(chosen, "cublaslt", 8) == 0 || strcmp(chosen, "cuda_sm90_fp8") == 0)
+            fail_msg("%s was chosen for x of %s", chosen, products[i][0]);
+    }
+}
+
 static void globs_match(void **state)
 {
     (void)state;
@@ -287,6 +309,7 @@ int main(void)
         cmocka_unit_test(more_of_a_machine_never_hurts),
         cmocka_unit_test(ranges_cover_every_m),
         cmocka_unit_test(invalid_problems_are_refused_with_words),
+        cmocka_unit_test(scales_of_x_are_read_as_what_they_are),
         cmocka_unit_test(globs_match),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

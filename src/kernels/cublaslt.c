@@ -32,7 +32,7 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
 {
     (void)form;
     config->workspace_bytes = GEMMUX_WORKSPACE_COUNTERS + gemmux_lt_workspace(machine);
-    return gemmux_lt_sizes(problem);
+    return gemmux_lt_refusal(problem);
 }
 
 static void release(void *state)

@@ -40,7 +40,7 @@ static int64_t rows_of_part(const gemmux_problem *p)
 static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_form *form, gemmux_config *config)
 {
-    const char *why = gemmux_lt_sizes(problem);
+    const char *why = gemmux_lt_refusal(problem);
     if (why)
         return why;
     if (problem->n > 1 << 30 || problem->k > 1 << 30)

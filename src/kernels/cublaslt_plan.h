@@ -50,12 +50,16 @@ static inline gemmux_lt_compute gemmux_lt_compute_of(const gemmux_problem *probl
 }
 
 /* What no cuBLASLt takes; NULL: fine. */
-static inline const char *gemmux_lt_sizes(const gemmux_problem *problem)
+static inline const char *gemmux_lt_refusal(const gemmux_problem *problem)
 {
     if (problem->k == 0)
         return "cuBLASLt takes no K of 0";
     if (problem->m > INT32_MAX || problem->n > INT32_MAX || problem->k > INT32_MAX)
         return "cuBLASLt takes sizes of 31 bits";
+    bool in_bytes = problem->x.id == GEMMUX_MXFP8 || problem->x.id == GEMMUX_NVFP4;
+    if (problem->x.scaling != GEMMUX_SCALING_NONE && !in_bytes &&
+        problem->x.scale != GEMMUX_CODE_F32)
+        return "it reads scales of x in f32 alone";
     return NULL;
 }
 

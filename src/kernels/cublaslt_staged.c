@@ -113,7 +113,7 @@ static const char *configure_sizes(const gemmux_problem *problem, const gemmux_m
                                    const gemmux_form *form, bool padded_w, gemmux_config *config)
 {
     staging s;
-    const char *why = gemmux_lt_sizes(problem);
+    const char *why = gemmux_lt_refusal(problem);
     if (why)
         return why;
     if (problem->m > 1 << 30 || problem->n > 1 << 30 || problem->k > 1 << 30 ||
