@@ -76,18 +76,12 @@ template <int KIND, bool F16> __device__ __forceinline__ constexpr float code_fa
 /* pair j of an E2M1 word: bf16 bits of 2^-126 times, f16 bits of 2^-14 times the values. */
 template <bool F16> __device__ __forceinline__ void spread_e2m1(uint32_t w, uint32_t (&r)[4])
 {
-    if (F16) {
-        uint32_t by3 = w << 3, by6 = w << 6;
-        r[0] = and_or(w, 0x80008000u, by3 & 0x0e000e00u);
-        r[1] = and_or(by3, 0x80008000u, by6 & 0x0e000e00u);
-        r[2] = and_or(by6, 0x80008000u, (w << 9) & 0x0e000e00u);
-        r[3] = and_or(w << 1, 0x80008000u, and_or(w, 0x0c000c00u, (w >> 4) & 0x02000200u));
-    } else {
-        r[0] = w & 0x81c081c0u;
-        r[1] = (w << 3) & 0x81c081c0u;
-        r[2] = (w << 6) & 0x81c081c0u;
-        r[3] = and_or(w << 1, 0x80008000u, and_or(w >> 3, 0x01800180u, (w >> 7) & 0x00400040u));
-    }
+    uint32_t by4 = w >> 4 | w << 28, by6 = w >> 6 | w << 26;
+    const uint32_t pairs[4] = {w, by4, by6 ^ w << 6, by6 ^ w << 4};
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+        r[j] = F16 ? and_or(pairs[j], 0x80008000u, (pairs[j] << 3) & 0x0e000e00u)
+                   : pairs[j] & 0x81c081c0u;
 }
 
 /* Two columns of 8-bit floats in the high bytes of w's halves. bf16 bits of 2^-120 (E4M3) or

@@ -116,29 +116,42 @@ static const float *globals(const gemmux_packed *packed)
 
 /* ------------------------------------------------------------------------------------- words -- */
 
-/* Bits of the word where bit i (0 lowest) of column j's E2M1 code goes. */
-static int e2m1_bit(int column, int i)
-{
-    static const int8_t pair_bits[4][4] = {
-        {6, 7, 8, 15}, {3, 4, 5, 12}, {0, 1, 2, 9}, {13, 10, 11, 14}};
-    return pair_bits[column / 2][i] + column % 2 * 16;
-}
+/* Bits of the word that bit i (0 lowest) of column j's E2M1 code turns over. */
+static const uint32_t e2m1_bits[8][4] = {
+    {0x00000040, 0x00000080, 0x00000100, 0x00008000},
+    {0x00400000, 0x00800000, 0x01000000, 0x80000000},
+    {0x00000400, 0x00200a00, 0x00005015, 0x200a0000},
+    {0x04000000, 0x0a000020, 0x50150000, 0x0000200a},
+    {0x00000001, 0x00000002, 0x00004010, 0x00000200},
+    {0x00010000, 0x00020000, 0x40100000, 0x02000000},
+    {0x00004014, 0x00002002, 0x00000010, 0x00200200},
+    {0x40140000, 0x20020000, 0x00100000, 0x02000020},
+};
 
 static uint32_t shuffle_e2m1(uint32_t plain)
 {
     uint32_t word = 0;
     for (int j = 0; j < 8; j++)
         for (int i = 0; i < 4; i++)
-            word |= (plain >> (4 * j + i) & 1) << e2m1_bit(j, i);
+            if (plain >> (4 * j + i) & 1)
+                word ^= e2m1_bits[j][i];
     return word;
+}
+
+static uint32_t rotate(uint32_t word, int right)
+{
+    return word >> right | word << (32 - right);
 }
 
 static uint32_t unshuffle_e2m1(uint32_t word)
 {
+    const uint32_t pairs[4] = {word, rotate(word, 4), rotate(word, 6) ^ word << 6,
+                               rotate(word, 6) ^ word << 4};
     uint32_t plain = 0;
-    for (int j = 0; j < 8; j++)
-        for (int i = 0; i < 4; i++)
-            plain |= (word >> e2m1_bit(j, i) & 1) << (4 * j + i);
+    for (int j = 0; j < 8; j++) {
+        uint32_t half = pairs[j / 2] >> (j % 2 * 16);
+        plain |= ((half >> 6 & 7) | (half >> 12 & 8)) << 4 * j;
+    }
     return plain;
 }
 
@@ -236,7 +249,7 @@ static uint32_t look_up(const word_table *table, uint32_t plain)
 {
     uint32_t word = 0;
     for (int j = 0; j < 8; j++)
-        word |= table->part[j][plain >> 4 * j & 15];
+        word ^= table->part[j][plain >> 4 * j & 15];
     return word;
 }
 

@@ -15,9 +15,10 @@
  *   16 bits  unit 2048 bytes: [b][row] x lane x 4 words
  *
  * Within words (k is the column within the lane's eight; low half / high half of the word):
- *   E2M1   pair j = columns 2j / 2j+1 of each half: pair 0 s@15 eem@8..6, pair 1 s@12 eem@5..3,
- *          pair 2 s@9 eem@2..0, pair 3 s@14 m@13 ee@11..10: one shift and one mask a pair give
- *          bf16 bits that are 2^-126 times the value
+ *   E2M1   of four words made of this one, w, rotated w right by 4, and rotated w right by 6, xor w
+ *          shifted left by 6 or by 4, word j has columns 2j / 2j+1 as s@15 eem@8..6 of each half:
+ *          one mask more a pair gives bf16 bits that are 2^-126 times the value. Of 16 bits, no
+ *          four shifts alone bring all into these places; four with two of xor do
  *   INT4   column 2j at bit 4j, column 2j+1 at bit 16 + 4j
  *   NF4    column j at bit 4j
  *   8 bits word i: columns 4i, 4i+2, 4i+1, 4i+3 from the lowest byte up
