@@ -92,6 +92,7 @@ template <int KIND, bool F16, int NT> struct stream {
     struct run_of_steps {
         int first, count; /* row blocks of the chunk */
         int v, stop;      /* step within the chunk */
+        int row;          /* row block of step v, within the chunk */
     };
 
     /* Steps of a chunk are fewer than 2^31 / WARPS: they fill more memory than a device has. */
@@ -104,6 +105,7 @@ template <int KIND, bool F16, int NT> struct stream {
         unsigned total = unsigned(c.count * s.steps);
         c.v = int(total * warp / WARPS);
         c.stop = int(total * (warp + 1) / WARPS);
+        c.row = c.count * warp / WARPS; /* v / steps, as both are rounded down */
         return c;
     }
 
@@ -200,7 +202,7 @@ template <int KIND, bool F16, int NT> struct stream {
         c.row_stop = c.run.v; /* nothing to read, unless there is more */
         if (c.run.v >= c.run.stop)
             return;
-        int r = c.run.v / s.steps, at = c.run.first + r, entry = p.experts ? at / p.row_blocks : 0;
+        int r = c.run.row++, at = c.run.first + r, entry = p.experts ? at / p.row_blocks : 0;
         int expert = expert_of(p, list, entry);
         if (expert < 0 || expert >= p.experts)
             expert = 0;
@@ -309,6 +311,25 @@ template <int KIND, bool F16, int NT> struct stream {
                 x[i / NT][i % NT] =
                     __ldg(reinterpret_cast<const uint4 *>(at[i % NT]) + u * 8 + i / NT * 4);
         }
+    }
+
+    /* Those of a step; most steps end before K does. */
+    static __device__ __forceinline__ void
+    load_step(const parameters &p, int u, const char *const (&at)[NT], uint4 (&x)[KT][2][NT])
+    {
+        if ((u + KT) * 64 <= p.k) {
+#pragma unroll
+            for (int t = 0; t < NT; t++) {
+                const uint4 *from = reinterpret_cast<const uint4 *>(at[t] + u * 128);
+#pragma unroll
+                for (int i = 0; i < 2 * KT; i++)
+                    x[i / 2][i % 2][t] = __ldg(from + i * 4);
+            }
+            return;
+        }
+#pragma unroll
+        for (int k = 0; k < KT; k++)
+            load_x(p, u + k, at, x[k]);
     }
 
     /* sums += unit . x */
@@ -429,7 +450,7 @@ template <int KIND, bool F16, int NT> struct stream {
     {
         int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, l = lane % 4;
         uint32_t ring_address = shared_address(ring);
-        int r = min(c.v / s.steps, c.count - 1);
+        int r = c.row;
         do {
             int start = r * s.steps, end = min(start + s.steps, c.stop);
             int at = c.first + r, entry = p.experts ? at / p.row_blocks : 0;
@@ -462,15 +483,13 @@ template <int KIND, bool F16, int NT> struct stream {
              * unit leaves. 8 rows are there sooner than that takes. */
             constexpr bool early = NT > 1;
             uint4 columns[KT][2][NT];
-#pragma unroll
-            for (int k = 0; early && k < KT; k++)
-                load_x(p, u + k, x, columns[k]);
+            if (early)
+                load_step(p, u, x, columns);
 #pragma unroll 1
             for (; c.v < end; c.v++, u += KT) {
                 unit<KIND> units[KT];
-#pragma unroll
-                for (int k = 0; !early && k < KT; k++)
-                    load_x(p, u + k, x, columns[k]);
+                if (!early)
+                    load_step(p, u, x, columns);
                 copy_async_wait<DEPTH - 1>();
                 __syncwarp();
                 take(p, row_block, u, ring + offset, units);
