@@ -360,9 +360,9 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 /* nf4's codebook has 24-bit values: rounded to x's type where the caller allows it, else the sum
  * of three exact terms, which costs three products. */
 static const gemmux_form forms[] = {
-    [FORM_MX_BF16] = FORM(GEMMUX_BF16, MX, GEMMUX_PATH_UPCAST, 0, 0.33f, 0.58f),
+    [FORM_MX_BF16] = FORM(GEMMUX_BF16, MX, GEMMUX_PATH_UPCAST, 0, 0.33f, 0.63f),
     [FORM_BYTES_BF16] = FORM(GEMMUX_BF16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.78f),
-    [FORM_INT4_BF16] = FORM(GEMMUX_BF16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.49f),
+    [FORM_INT4_BF16] = FORM(GEMMUX_BF16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.51f),
     [FORM_RAW_BF16] =
         FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), GEMMUX_PATH_NATIVE, 0, 0.29f, 0.8f),
     [FORM_NF4_BF16] =
