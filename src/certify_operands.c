@@ -165,8 +165,12 @@ static bool make_bias(gemmux_operands *o, int64_t count)
     if (!place(o, &o->bias, NULL, count * 4, 4)) {
         return false;
     }
+    /* In some cases bf16 and f16 hold it: a kernel may add it in these, and refuse it elsewhere. */
+    bool narrow = o->c->layout == GEMMUX_LAYOUT_STRIDED;
     for (int64_t i = 0; i < count; i++) {
-        float value = (float)ldexp(uniform(&o->seed) - 0.5, (int)(i % 5));
+        double drawn = uniform(&o->seed) - 0.5;
+        drawn = narrow ? rint(drawn * 256) / 256 : drawn;
+        float value = (float)ldexp(drawn, (int)(i % 5));
         memcpy(o->bias.data + 4 * i, &value, 4);
     }
     return true;

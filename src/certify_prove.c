@@ -78,9 +78,9 @@ static bool guard_workspace(trial *t)
     return true;
 }
 
-/* Whether gemmux_prepare failed because the kernel's own prepare did. That is safe, and may be said
- * only there (rows of w that are not dense, say): a plan takes the next kernel. Here there is no
- * next one, so the kernel is asked itself. */
+/* Whether gemmux_prepare failed because the kernel's own prepare, or take_bias, did. That is safe,
+ * and may be said only there (rows of w that are not dense, say): a plan takes the next kernel.
+ * Here there is no next one, so the kernel is asked itself. */
 static bool refuses(trial *t, const gemmux_kernel *kernel, const gemmux_weights *w)
 {
     gemmux_packed packed;
@@ -95,12 +95,18 @@ static bool refuses(trial *t, const gemmux_kernel *kernel, const gemmux_weights 
         gemmux_packed_free(&packed);
         return true;
     }
-    gemmux_status status = kernel->prepare(&t->o.c->problem, &t->machine,
-                                           resident ? &resident->packed : &packed, &state, &why);
+    const gemmux_problem *p = &t->o.c->problem;
+    gemmux_status status =
+        kernel->prepare(p, &t->machine, resident ? &resident->packed : &packed, &state, &why);
+    bool prepared = !status;
+    if (prepared && kernel->take_bias && p->epilogue & GEMMUX_EPILOGUE_BIAS) {
+        status = kernel->take_bias(state, w->bias, p->n, &why);
+    }
     if (status) {
         snprintf(t->refused, sizeof t->refused, "%.150s",
                  why.text[0] ? why.text : gemmux_status_name(status));
-    } else if (kernel->release) {
+    }
+    if (prepared && kernel->release) {
         kernel->release(state);
     }
     gemmux_resident_free(resident);

@@ -55,7 +55,7 @@ static gemmux_status check_x(const gemmux_plan *plan, const gemmux_tensor *x, ge
                            p->m);
     if (x->cols > 0 && !x->codes)
         return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT, "run: x has no data");
-    if (x->format.scaling != GEMMUX_SCALING_NONE && !x->scales)
+    if (gemmux_scale_count(x->format, x->rows, x->cols) > 0 && !x->scales)
         return gemmux_fail(error, GEMMUX_ERROR_ARGUMENT, "run: x in %s needs scales",
                            gemmux_format_name(x->format, have, sizeof have));
     return GEMMUX_OK;

@@ -78,6 +78,8 @@ enum {
     X("cuMemFree_v2", memory_free, (gemmux_cu_pointer pointer))                                    \
     X("cuMemcpyHtoD_v2", copy_to_device, (gemmux_cu_pointer to, const void *from, size_t bytes))   \
     X("cuMemcpyDtoH_v2", copy_to_host, (void *to, gemmux_cu_pointer from, size_t bytes))           \
+    X("cuMemcpyDtoDAsync_v2", copy_on_device,                                                      \
+      (gemmux_cu_pointer to, gemmux_cu_pointer from, size_t bytes, void *stream))                  \
     X("cuMemsetD8_v2", memory_set, (gemmux_cu_pointer to, unsigned char value, size_t bytes))      \
     X("cuModuleLoadData", module_load, (gemmux_cu_module * module, const void *image))             \
     X("cuModuleUnload", module_unload, (gemmux_cu_module module))                                  \

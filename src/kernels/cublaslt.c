@@ -31,7 +31,8 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
                              const gemmux_form *form, gemmux_config *config)
 {
     (void)form;
-    config->workspace_bytes = GEMMUX_WORKSPACE_COUNTERS + gemmux_lt_workspace(machine);
+    config->workspace_bytes =
+        GEMMUX_WORKSPACE_COUNTERS + gemmux_lt_workspace(machine) + gemmux_lt_scale_room(problem);
     return gemmux_lt_refusal(problem);
 }
 
@@ -120,7 +121,8 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 {
     lt_state *s = call->state;
     int64_t y_each = gemmux_code_bits((gemmux_code)call->y_format.element) / 8;
-    const gemmux_lt_operands operands = {
+    const gemmux_problem *p = call->problem;
+    gemmux_lt_operands operands = {
         .x = call->x.codes,
         .w = call->w->plain.codes,
         .x_scales = call->x.scales,
@@ -132,8 +134,17 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
     gemmux_status status = gemmux_cuda_enter(&s->place.device, error);
     if (status)
         return status;
-    status = gemmux_lt_choose(&s->place.lt, &s->matmul, call->problem->m, stride_of(&call->x),
-                              call->y_row_bytes / y_each, error);
+    int64_t x_bytes = gemmux_lt_scale_bytes(p->x, p->m);
+    char *room = (char *)operands.workspace + s->matmul.shape.workspace_bytes;
+    status =
+        gemmux_lt_align_scales(&s->place, &operands.x_scales, x_bytes, room, call->stream, error);
+    if (!status)
+        status =
+            gemmux_lt_align_scales(&s->place, &operands.w_scales, gemmux_lt_scale_bytes(p->w, p->n),
+                                   room + gemmux_round_up(x_bytes, 256), call->stream, error);
+    if (!status)
+        status = gemmux_lt_choose(&s->place.lt, &s->matmul, p->m, stride_of(&call->x),
+                                  call->y_row_bytes / y_each, error);
     if (!status)
         status = gemmux_lt_run(&s->place.lt, &s->matmul, &operands, error);
     gemmux_cuda_leave(&s->place.device);

@@ -111,6 +111,37 @@ static inline void gemmux_lt_place_close(gemmux_lt_place *place, gemmux_lt_matmu
     gemmux_cuda_device_close(&place->device);
 }
 
+/* cuBLASLt reads the scales of a tensor or of rows at multiples of 16 bytes alone: elsewhere it
+ * multiplies nothing and gives status 15 (asked on an H200, 13.1). So there is room in the
+ * workspace for those of x and w. */
+static inline int64_t gemmux_lt_scale_bytes(gemmux_format format, int64_t rows)
+{
+    return format.scaling == GEMMUX_SCALING_ROW      ? rows * 4
+           : format.scaling == GEMMUX_SCALING_TENSOR ? 4
+                                                     : 0;
+}
+
+static inline int64_t gemmux_lt_scale_room(const gemmux_problem *p)
+{
+    return gemmux_round_up(gemmux_lt_scale_bytes(p->x, p->m), 256) +
+           gemmux_round_up(gemmux_lt_scale_bytes(p->w, p->n), 256);
+}
+
+/* `bytes` of scales are copied to `room` where they stand elsewhere. The context is current. */
+static inline gemmux_status gemmux_lt_align_scales(const gemmux_lt_place *place,
+                                                   const void **scales, int64_t bytes, char *room,
+                                                   void *stream, gemmux_error *error)
+{
+    if (!bytes || (uintptr_t)*scales % 16 == 0)
+        return GEMMUX_OK;
+    int result = place->device.cuda.copy_on_device((gemmux_cu_pointer)(uintptr_t)room,
+                                                   (gemmux_cu_pointer)(uintptr_t)*scales,
+                                                   (size_t)bytes, stream);
+    *scales = room;
+    return result ? gemmux_cuda_fail(&place->device.cuda, result, "cuBLASLt: copying scales", error)
+                  : GEMMUX_OK;
+}
+
 /* The bias in the type that cuBLASLt reads beside sums of x's type for y, on the device. Values
  * that it would round are refused: another kernel adds them in f32. */
 static inline gemmux_status gemmux_lt_upload_bias(const gemmux_lt_place *place, gemmux_lt_type type,

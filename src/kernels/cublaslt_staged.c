@@ -119,7 +119,8 @@ static const char *configure_sizes(const gemmux_problem *problem, const gemmux_m
     if (problem->m > 1 << 30 || problem->n > 1 << 30 || problem->k > 1 << 30 ||
         !sizes_of(problem, padded_w, &s))
         return "sizes beyond 2^30 are not indexed";
-    config->workspace_bytes = gemmux_lt_workspace(machine) + most_staged(&s, problem->m);
+    config->workspace_bytes =
+        gemmux_lt_workspace(machine) + most_staged(&s, problem->m) + gemmux_lt_scale_room(problem);
     config->predicted_us = predict_us(problem, machine, form, &s);
     return NULL;
 }
@@ -299,8 +300,8 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
 /* What is staged in this call, and where it stands. */
 typedef struct part {
     bool x, sums;
-    int64_t first, rows, lt_rows; /* of x; lt_rows: padded */
-    char *x_at, *sums_at, *scales_at;
+    int64_t first, rows, lt_rows;            /* of x; lt_rows: padded */
+    char *x_at, *sums_at, *scales_at, *room; /* room: see gemmux_lt_align_scales */
     float *factors;
 } part;
 
@@ -396,7 +397,7 @@ static gemmux_status multiply(const gemmux_call *call, const part *t, gemmux_err
     int64_t y_each = gemmux_code_bits((gemmux_code)call->y_format.element) / 8;
     const char *w = z->padded_w ? call->w->data : call->w->plain.codes;
     bool staged_scales = z->tiles || z->by_group;
-    const gemmux_lt_operands o = {
+    gemmux_lt_operands o = {
         .x = t->x ? t->x_at : (const char *)x->codes + t->first * gemmux_row_stride(x),
         .w = w,
         .x_scales = staged_scales ? t->scales_at
@@ -409,9 +410,20 @@ static gemmux_status multiply(const gemmux_call *call, const part *t, gemmux_err
         .workspace = call->workspace,
         .stream = call->stream,
     };
-    gemmux_status status =
-        gemmux_lt_choose(&s->place.lt, matmul, t->lt_rows, x_stride,
-                         t->sums ? z->sums_row_bytes / 4 : call->y_row_bytes / y_each, error);
+    const gemmux_problem *p = call->problem;
+    gemmux_status status = GEMMUX_OK;
+    if (matmul->shape.scaled && !staged_scales)
+        status =
+            gemmux_lt_align_scales(&s->place, &o.x_scales, gemmux_lt_scale_bytes(p->x, t->rows),
+                                   t->room, call->stream, error);
+    if (!status && matmul->shape.scaled && !z->padded_w)
+        status = gemmux_lt_align_scales(
+            &s->place, &o.w_scales, gemmux_lt_scale_bytes(p->w, p->n),
+            t->room + gemmux_round_up(gemmux_lt_scale_bytes(p->x, p->m), 256), call->stream, error);
+    if (!status)
+        status =
+            gemmux_lt_choose(&s->place.lt, matmul, t->lt_rows, x_stride,
+                             t->sums ? z->sums_row_bytes / 4 : call->y_row_bytes / y_each, error);
     return status ? status : gemmux_lt_run(&s->place.lt, matmul, &o, error);
 }
 
@@ -435,15 +447,17 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
     staged_state *s = call->state;
     const staging *z = &s->sizes;
     part t = first_part(call);
-    int64_t m = call->problem->m, staged = call->workspace_bytes - s->workspace_bytes;
+    int64_t m = call->problem->m, room = gemmux_lt_scale_room(call->problem);
+    int64_t staged = call->workspace_bytes - s->workspace_bytes - room;
     int64_t row_bytes =
         (t.x ? z->x_row_bytes : 0) + (t.sums ? z->sums_row_bytes : 0) + z->scales_row_bytes;
     int64_t rows = part_rows(m, row_bytes, staged);
     gemmux_status status = gemmux_cuda_enter(&s->place.device, error);
     if (status)
         return status;
-    t.factors = (float *)(void *)((char *)call->workspace + s->workspace_bytes);
-    t.scales_at = (char *)call->workspace + s->workspace_bytes + FACTOR_BYTES;
+    t.room = (char *)call->workspace + s->workspace_bytes;
+    t.factors = (float *)(void *)(t.room + room);
+    t.scales_at = t.room + room + FACTOR_BYTES;
     t.x_at =
         t.scales_at + gemmux_round_up(gemmux_round_up(rows, PART_ROWS) * z->scales_row_bytes, 256);
     t.sums_at =

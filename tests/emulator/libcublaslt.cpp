@@ -375,6 +375,10 @@ int cublasLtMatmul(void *, const desc *d, const void *alpha, const void *a, cons
          reinterpret_cast<uintptr_t>(y)) %
         align)
         return refuse("an operand is not aligned to 16 bytes");
+    /* As 13.1 does on an H200. */
+    if (is_scaled(a_as->type) &&
+        (reinterpret_cast<uintptr_t>(d->scale_a) | reinterpret_cast<uintptr_t>(d->scale_b)) % 16)
+        return refuse("scales are not aligned to 16 bytes");
     desc op = *d;
     layout left = *a_as, right = *b_as, out = *y_as;
     float by = 0;

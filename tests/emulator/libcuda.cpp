@@ -381,6 +381,15 @@ int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes)
     return OK;
 }
 
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *)
+{
+    if (contexts <= 0 || !holding(from, bytes) || !holding(to, bytes))
+        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
+    device_side open;
+    memcpy(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
+    return OK;
+}
+
 int cuMemsetD8_v2(uint64_t to, unsigned char value, size_t bytes)
 {
     if (contexts <= 0 || !holding(to, bytes))

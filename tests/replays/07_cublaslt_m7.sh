@@ -17,7 +17,12 @@ run 0 doctor "$work/log" --device h200
 tr -s '\n ' ' ' <"$work/out" >"$work/flat" && mv "$work/flat" "$work/out"
 prints "multiple of 16" "Pad M to the next multiple of 16"
 
-fp8="--x e4m3 --w e4m3 --y bf16 --device h200 --allow narrow-sums"
+# The Hopper kernel of ours has no such rule; what follows is what cuBLASLt alone would do.
+own="--x e4m3 --w e4m3 --y bf16 --device h200 --allow narrow-sums"
+run 0 select linear --m 4096 --n 7 --k 4096 $own --json
+json "decision.kernel" cuda_sm90_fp8
+json "decision.packing" plain
+fp8="$own --deny cuda_sm90_fp8"
 
 # The library's M is N: refused by name, and answered by the padded rung.
 run 0 select linear --m 4096 --n 7 --k 4096 $fp8 --why-not cublaslt_fp8
