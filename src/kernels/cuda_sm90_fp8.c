@@ -151,6 +151,12 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
 
 /* ---- run ---- */
 
+/* Scales along K, at least one: none means that they are not along K. */
+static int32_t groups_of(const gemmux_problem *p, gemmux_format f)
+{
+    return p->k ? (int32_t)gemmux_divide_up(p->k, f.group) : 1;
+}
+
 /* Where scales of x and w stand, and what they are for. */
 static void describe_scales(const gemmux_problem *p, gemmux_fp8_parameters *to)
 {
@@ -158,11 +164,11 @@ static void describe_scales(const gemmux_problem *p, gemmux_fp8_parameters *to)
     to->x_by_row = x.scaling == GEMMUX_SCALING_ROW;
     to->w_by_row = w.scaling == GEMMUX_SCALING_ROW;
     if (gemmux_upcast_along_k(x)) {
-        to->x_groups = (int32_t)gemmux_divide_up(p->k, x.group);
+        to->x_groups = groups_of(p, x);
         to->x_group_steps = x.group / GEMMUX_FP8_STEP;
     }
     if (gemmux_upcast_along_k(w)) {
-        to->w_groups = (int32_t)gemmux_divide_up(p->k, w.group);
+        to->w_groups = groups_of(p, w);
         to->w_group_steps = w.group / GEMMUX_FP8_STEP;
         to->w_blocks = (int32_t)gemmux_divide_up(p->n, w.group);
         to->w_block_tiles = w.group / GEMMUX_FP8_COLUMNS;
