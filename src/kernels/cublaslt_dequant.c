@@ -314,7 +314,8 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 /* ---- contract ---- */
 
 /* Codes times their scale are numbers of x's type: mxfp4, mxfp8 and nvfp4 in bf16, nvfp4 in f16,
- * and one scale a tensor of codes that are, which multiplies the sums. */
+ * and one scale a tensor of codes that are, which multiplies the sums. Others are rounded to bf16;
+ * not to f16, beyond whose 65504 a code times its scale may lie. */
 #define EXACT(xs, ws, ...)                                                                         \
     {                                                                                              \
         .x = GEMMUX_BIT(xs), .w = (ws), .y = GEMMUX_BIT(xs) | GEMMUX_BIT(GEMMUX_F32),              \
@@ -344,7 +345,6 @@ static const gemmux_form forms[] = {
     EXACT(GEMMUX_F16, GEMMUX_BIT(GEMMUX_NVFP4), .w_zero = 0),
     EXACT(GEMMUX_F16, CODES, TENSOR),
     ROUNDED(GEMMUX_BF16, OTHERS | GEMMUX_BIT(GEMMUX_E5M2)),
-    ROUNDED(GEMMUX_F16, OTHERS),
 };
 
 const gemmux_kernel gemmux_kernel_cublaslt_dequant = {
