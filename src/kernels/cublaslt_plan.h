@@ -127,10 +127,9 @@ static inline int64_t gemmux_lt_scale_room(const gemmux_problem *p)
            gemmux_round_up(gemmux_lt_scale_bytes(p->w, p->n), 256);
 }
 
-/* `bytes` of scales are copied to `room` where they stand elsewhere. The context is current. */
-static inline gemmux_status gemmux_lt_align_scales(const gemmux_lt_place *place,
-                                                   const void **scales, int64_t bytes, char *room,
-                                                   void *stream, gemmux_error *error)
+static inline gemmux_status gemmux_lt_align_one(const gemmux_lt_place *place, const void **scales,
+                                                int64_t bytes, char *room, void *stream,
+                                                gemmux_error *error)
 {
     if (!bytes || (uintptr_t)*scales % 16 == 0)
         return GEMMUX_OK;
@@ -140,6 +139,19 @@ static inline gemmux_status gemmux_lt_align_scales(const gemmux_lt_place *place,
     *scales = room;
     return result ? gemmux_cuda_fail(&place->device.cuda, result, "cuBLASLt: copying scales", error)
                   : GEMMUX_OK;
+}
+
+/* So many bytes of each operand's scales (0: leave them) go to `room`, of gemmux_lt_scale_room
+ * bytes, where they stand elsewhere. The context is current. */
+static inline gemmux_status gemmux_lt_align_scales(const gemmux_lt_place *place,
+                                                   gemmux_lt_operands *o, int64_t x_bytes,
+                                                   int64_t w_bytes, char *room, gemmux_error *error)
+{
+    gemmux_status status =
+        gemmux_lt_align_one(place, &o->x_scales, x_bytes, room, o->stream, error);
+    return status ? status
+                  : gemmux_lt_align_one(place, &o->w_scales, w_bytes,
+                                        room + gemmux_round_up(x_bytes, 256), o->stream, error);
 }
 
 /* The bias in the type that cuBLASLt reads beside sums of x's type for y, on the device. Values

@@ -411,15 +411,11 @@ static gemmux_status multiply(const gemmux_call *call, const part *t, gemmux_err
         .stream = call->stream,
     };
     const gemmux_problem *p = call->problem;
-    gemmux_status status = GEMMUX_OK;
-    if (matmul->shape.scaled && !staged_scales)
-        status =
-            gemmux_lt_align_scales(&s->place, &o.x_scales, gemmux_lt_scale_bytes(p->x, t->rows),
-                                   t->room, call->stream, error);
-    if (!status && matmul->shape.scaled && !z->padded_w)
-        status = gemmux_lt_align_scales(
-            &s->place, &o.w_scales, gemmux_lt_scale_bytes(p->w, p->n),
-            t->room + gemmux_round_up(gemmux_lt_scale_bytes(p->x, p->m), 256), call->stream, error);
+    bool x_scaled = matmul->shape.scaled && !staged_scales;
+    bool w_scaled = matmul->shape.scaled && !z->padded_w;
+    gemmux_status status =
+        gemmux_lt_align_scales(&s->place, &o, x_scaled ? gemmux_lt_scale_bytes(p->x, t->rows) : 0,
+                               w_scaled ? gemmux_lt_scale_bytes(p->w, p->n) : 0, t->room, error);
     if (!status)
         status =
             gemmux_lt_choose(&s->place.lt, matmul, t->lt_rows, x_stride,

@@ -138,12 +138,9 @@ static int choose_form(const extent *e)
 static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_form *form, gemmux_config *config)
 {
-    if (problem->align && problem->align < 16)
-        return "x and its rows must be aligned to 16 bytes";
-    if (problem->n > 1 << 30 || problem->k > 1 << 30 || gemmux_problem_rows(problem) > 1 << 30)
-        return "sizes beyond 2^30 are not indexed";
-    if (problem->op == GEMMUX_MOE && problem->experts > GEMMUX_UPCAST_MAX_EXPERTS)
-        return "more than 1024 experts do not fit its routing kernel";
+    const char *why = gemmux_upcast_refusal(problem);
+    if (why)
+        return why;
     config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
     const extent e = {
         .rows = gemmux_problem_rows(problem),
@@ -247,11 +244,8 @@ static void choose_splits(const upcast_state *s, const workspace *at, int form, 
     int64_t wanted = 2 * (int64_t)s->multiprocessors;
     if (p->experts || form != GEMMUX_UPCAST_L64 || tiles * 4 >= wanted * 3 || tiles > COUNTERS)
         return;
-    int64_t splits = gemmux_divide_up(wanted, tiles), most = p->units / 8;
-    splits = splits < most ? splits : most;
-    splits = splits < 8 ? splits : 8;
-    most = at->at.partials_bytes / (tiles * f->partial_bytes);
-    splits = splits < most ? splits : most;
+    int64_t splits = gemmux_upcast_splits(gemmux_divide_up(wanted, tiles), p->units, 8,
+                                          at->at.partials_bytes, tiles * f->partial_bytes);
     if (splits < 2)
         return;
     p->units_a_split = (int32_t)gemmux_divide_up(p->units, splits);
@@ -308,16 +302,6 @@ static gemmux_status launch_product(const gemmux_call *call, const workspace *at
                               (unsigned)f->smem_bytes, call->stream, p, error);
 }
 
-static gemmux_status launch_scatter(const gemmux_call *call, gemmux_upcast_parameters *p,
-                                    gemmux_error *error)
-{
-    const upcast_state *s = call->state;
-    int64_t columns = p->swiglu ? p->n / 2 : p->n, tokens = call->problem->m;
-    unsigned grid[3] = {(unsigned)gemmux_divide_up(columns, 256),
-                        (unsigned)(tokens < 65535 ? tokens : 65535), 1};
-    return gemmux_cuda_launch(&s->code, s->scatter, grid, 256, 0, call->stream, p, error);
-}
-
 static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 {
     const upcast_state *s = call->state;
@@ -335,7 +319,7 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
     if (!status)
         status = launch_product(call, &at, &p, error);
     if (!status && p.rows)
-        status = launch_scatter(call, &p, error);
+        status = gemmux_upcast_scatter(&s->code, s->scatter, call, &p, error);
     gemmux_cuda_leave(&s->code.device);
     return status;
 }

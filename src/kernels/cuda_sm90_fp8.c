@@ -80,12 +80,9 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
     (void)form;
     if (problem->x.scale != GEMMUX_CODE_F32)
         return "it reads scales of x in f32 alone";
-    if (problem->align && problem->align < 16)
-        return "x and its rows must be aligned to 16 bytes";
-    if (problem->n > 1 << 30 || problem->k > 1 << 30 || gemmux_problem_rows(problem) > 1 << 30)
-        return "sizes beyond 2^30 are not indexed";
-    if (problem->op == GEMMUX_MOE && problem->experts > GEMMUX_UPCAST_MAX_EXPERTS)
-        return "more than 1024 experts do not fit its routing kernel";
+    const char *why = gemmux_upcast_refusal(problem);
+    if (why)
+        return why;
     config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
     return NULL;
 }
@@ -284,11 +281,8 @@ static void choose_splits(const state *s, const workspace *at, int64_t tiles,
     int64_t slots = s->multiprocessors;
     if (tiles * 4 >= slots * 3 || tiles > COUNTERS)
         return;
-    int64_t splits = slots / tiles, most = p->steps / 4;
-    splits = splits < most ? splits : most;
-    splits = splits < 8 ? splits : 8;
-    most = at->partials_bytes / (tiles * PARTIAL_BYTES);
-    splits = splits < most ? splits : most;
+    int64_t splits =
+        gemmux_upcast_splits(slots / tiles, p->steps, 4, at->partials_bytes, tiles * PARTIAL_BYTES);
     if (splits < 2)
         return;
     p->steps_a_split = (int32_t)gemmux_divide_up(p->steps, splits);
@@ -341,7 +335,7 @@ static gemmux_status launch_moe(const gemmux_call *call, const workspace *at,
     gemmux_fp8_routing routing = describe_routing(call, at, p);
     bool big = p->m / p->experts >= BIG_FROM;
     int64_t pieces = (int64_t)p->m * (p->k / 16), blocks = gemmux_divide_up(pieces, 256);
-    int64_t most = (int64_t)s->multiprocessors * 8, columns = columns_of(call->problem);
+    int64_t most = (int64_t)s->multiprocessors * 8;
     int64_t tiles = gemmux_upcast_most_tiles(call->problem, shapes[GEMMUX_FP8_r128].rows);
     unsigned one[3] = {1, 1, 1}, grid[3] = {(unsigned)(blocks < most ? blocks : most), 1, 1};
     routing.big_rows = big ? shapes[GEMMUX_FP8_r256].rows : 0;
@@ -357,10 +351,7 @@ static gemmux_status launch_moe(const gemmux_call *call, const workspace *at,
         status = launch_form(call, GEMMUX_FP8_r128, tiles * p->column_tiles, p, error);
     if (status || !p->rows)
         return status;
-    int64_t tokens = call->problem->m;
-    unsigned over[3] = {(unsigned)gemmux_divide_up(columns, 256),
-                        (unsigned)(tokens < 65535 ? tokens : 65535), 1};
-    return gemmux_cuda_launch(&s->code, s->scatter, over, 256, 0, call->stream, &routing, error);
+    return gemmux_upcast_scatter(&s->code, s->scatter, call, &routing, error);
 }
 
 static gemmux_status run(const gemmux_call *call, gemmux_error *error)

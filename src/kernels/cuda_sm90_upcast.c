@@ -72,12 +72,9 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
                              const gemmux_form *form, gemmux_config *config)
 {
     (void)form;
-    if (problem->align && problem->align < 16)
-        return "x and its rows must be aligned to 16 bytes";
-    if (problem->n > 1 << 30 || problem->k > 1 << 30 || gemmux_problem_rows(problem) > 1 << 30)
-        return "sizes beyond 2^30 are not indexed";
-    if (problem->op == GEMMUX_MOE && problem->experts > GEMMUX_UPCAST_MAX_EXPERTS)
-        return "more than 1024 experts do not fit its routing kernel";
+    const char *why = gemmux_upcast_refusal(problem);
+    if (why)
+        return why;
     config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
     return NULL;
 }
@@ -249,11 +246,8 @@ static void choose_splits(const state *s, const workspace *at, int form, int64_t
     int64_t slots = s->multiprocessors;
     if (form != GEMMUX_SM90_t64 || tiles * 4 >= slots * 3 || tiles > COUNTERS)
         return;
-    int64_t splits = slots / tiles, most = p->units / 4;
-    splits = splits < most ? splits : most;
-    splits = splits < 8 ? splits : 8;
-    most = at->at.partials_bytes / (tiles * PARTIAL_BYTES);
-    splits = splits < most ? splits : most;
+    int64_t splits = gemmux_upcast_splits(slots / tiles, p->units, 4, at->at.partials_bytes,
+                                          tiles * PARTIAL_BYTES);
     if (splits < 2)
         return;
     p->units_a_split = (int32_t)gemmux_round_up(gemmux_divide_up(p->units, splits), units);
@@ -368,16 +362,6 @@ static gemmux_status launch_moe(const gemmux_call *call, gemmux_sm90_parameters 
     return status ? status : launch_form(call, form, tiles, p, error);
 }
 
-static gemmux_status launch_scatter(const gemmux_call *call, gemmux_sm90_parameters *p,
-                                    gemmux_error *error)
-{
-    const state *s = call->state;
-    int64_t columns = p->u.swiglu ? p->u.n / 2 : p->u.n, tokens = call->problem->m;
-    unsigned grid[3] = {(unsigned)gemmux_divide_up(columns, 256),
-                        (unsigned)(tokens < 65535 ? tokens : 65535), 1};
-    return gemmux_cuda_launch(&s->code, s->scatter, grid, 256, 0, call->stream, p, error);
-}
-
 static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 {
     const state *s = call->state;
@@ -392,7 +376,7 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
         return status;
     status = p.u.experts ? launch_moe(call, &p, error) : launch_dense(call, &at, &p, error);
     if (!status && p.u.rows)
-        status = launch_scatter(call, &p, error);
+        status = gemmux_upcast_scatter(&s->code, s->scatter, call, &p, error);
     gemmux_cuda_leave(&s->code.device);
     return status;
 }

@@ -27,6 +27,41 @@ static inline int64_t gemmux_upcast_most_tiles(const gemmux_problem *p, int rows
     return product_rows / rows + (experts < product_rows ? experts : product_rows);
 }
 
+/* What no kernel of these takes; NULL: fine. */
+static inline const char *gemmux_upcast_refusal(const gemmux_problem *p)
+{
+    if (p->align && p->align < 16)
+        return "x and its rows must be aligned to 16 bytes";
+    if (p->n > 1 << 30 || p->k > 1 << 30 || gemmux_problem_rows(p) > 1 << 30)
+        return "sizes beyond 2^30 are not indexed";
+    if (p->op == GEMMUX_MOE && p->experts > GEMMUX_UPCAST_MAX_EXPERTS)
+        return "more than 1024 experts do not fit its routing kernel";
+    return NULL;
+}
+
+/* How many blocks share the K of one tile: `wanted`, as far as each has at least `least` of the
+ * `units` of K, there are not too many sums to add up, and room for them. */
+static inline int64_t gemmux_upcast_splits(int64_t wanted, int64_t units, int64_t least,
+                                           int64_t room, int64_t bytes_a_split)
+{
+    int64_t splits = wanted < units / least ? wanted : units / least;
+    splits = splits < 8 ? splits : 8;
+    return splits < room / bytes_a_split ? splits : room / bytes_a_split;
+}
+
+/* Adds up each token's rows: scatter_rows (cuda_moe.cuh). */
+static inline gemmux_status gemmux_upcast_scatter(const gemmux_cuda_code *code,
+                                                  gemmux_cu_function scatter,
+                                                  const gemmux_call *call, void *parameters,
+                                                  gemmux_error *error)
+{
+    const gemmux_problem *p = call->problem;
+    int64_t columns = p->epilogue & GEMMUX_EPILOGUE_SWIGLU ? p->n / 2 : p->n;
+    unsigned grid[3] = {(unsigned)gemmux_divide_up(columns, 256),
+                        (unsigned)(p->m < 65535 ? p->m : 65535), 1};
+    return gemmux_cuda_launch(code, scatter, grid, 256, 0, call->stream, parameters, error);
+}
+
 static inline bool gemmux_upcast_along_k(gemmux_format f)
 {
     return f.scaling == GEMMUX_SCALING_GROUP || f.scaling == GEMMUX_SCALING_BLOCK;
