@@ -23,8 +23,7 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
 static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_packed *w, void **state, gemmux_error *error)
 {
-    (void)w;
-    return gemmux_panel_prepare(LEVEL, problem, machine, state, error);
+    return gemmux_panel_prepare(LEVEL, problem, machine, w, state, error);
 }
 
 static gemmux_status run(const gemmux_call *call, gemmux_error *error)

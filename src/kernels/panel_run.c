@@ -26,6 +26,7 @@ typedef struct blocking {
     int64_t scratch_bytes;   /* of one slot */
     int64_t workspace_bytes;
     int32_t slots;
+    float *w_scales; /* [matrices * strips][16] that fit_w made; NULL: none */
 } blocking;
 
 typedef struct job {
@@ -53,7 +54,7 @@ static int64_t smaller(int64_t a, int64_t b)
 
 static int64_t k_per_lane(const gemmux_panel_level *level)
 {
-    return level->x == GEMMUX_PANEL_F32 ? 1 : level->x == GEMMUX_PANEL_BF16 ? 2 : 4;
+    return level->x == GEMMUX_PANEL_F32 ? 1 : level->x == GEMMUX_PANEL_INT8 ? 4 : 2;
 }
 
 /* ---------------------------------------------------------------------------------- blocking -- */
@@ -78,7 +79,16 @@ static int64_t sum_bytes(const gemmux_panel_level *level)
 static bool needs_sums(const gemmux_panel_level *level, gemmux_format w)
 {
     return level->x == GEMMUX_PANEL_INT8 ||
-           (level->x == GEMMUX_PANEL_BF16 && w.zero == GEMMUX_ZERO_MIN);
+           (level->x != GEMMUX_PANEL_F32 && w.zero == GEMMUX_ZERO_MIN);
+}
+
+/* Bytes that a row of x has beside it: its sums, and with F16 the inverse of its power of two,
+ * which comes last. */
+static int64_t sums_stride(const gemmux_panel_level *level, gemmux_format w, int64_t segments)
+{
+    int64_t sums = needs_sums(level, w) ? segments * sum_bytes(level) : 0;
+    int64_t power = level->x == GEMMUX_PANEL_F16 ? (int64_t)sizeof(float) : 0;
+    return gemmux_round_up(sums + power, 64);
 }
 
 /* Decoded panels take half of L2, so that x and c have room beside them. */
@@ -125,8 +135,7 @@ static bool block(const gemmux_panel_level *level, const gemmux_problem *problem
     b->x_rows = problem->op == GEMMUX_MOE && !gather ? gemmux_problem_rows(problem) : problem->m;
     /* An odd number of lines, so that neighbouring rows do not meet in one set of the cache. */
     b->x_stride = gemmux_round_up(b->panel.k * 4 / k_per_lane(level), 64) | 64;
-    if (needs_sums(level, problem->w))
-        b->sums_stride = gemmux_round_up(b->segments * sum_bytes(level), 64);
+    b->sums_stride = sums_stride(level, problem->w, b->segments);
     b->x_group = quantised_group(b);
     int64_t of_panel = (b->panel_k / b->segment) * level->tile_strips;
     int64_t of_stream = b->stream_k / b->segment;
@@ -151,11 +160,30 @@ const char *gemmux_panel_configure(const gemmux_panel_level *level, const gemmux
     return NULL;
 }
 
+/* Scales for the rows of w that have none and want them; false: no memory. */
+static bool fit_w(const gemmux_panel_level *level, const gemmux_packed *w, blocking *b)
+{
+    const gemmux_panel *panel = &b->panel;
+    if (!level->fit_w || panel->format.element != GEMMUX_CODE_F16)
+        return true;
+    int64_t count = w->plain.count, bytes;
+    if (!gemmux_mul_size(count * panel->strips + 1, GEMMUX_STRIP * (int64_t)sizeof(float), &bytes))
+        return false;
+    b->w_scales = malloc((size_t)bytes);
+    float *to = b->w_scales;
+    for (int64_t matrix = 0; to && matrix < count; matrix++)
+        for (int64_t strip = 0; strip < panel->strips; strip++, to += GEMMUX_STRIP)
+            level->fit_w(gemmux_panel_strip(panel, w, matrix, strip) + panel->codes_at, panel->k,
+                         to);
+    return b->w_scales;
+}
+
 gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux_problem *problem,
-                                   const gemmux_machine *machine, void **state, gemmux_error *error)
+                                   const gemmux_machine *machine, const gemmux_packed *w,
+                                   void **state, gemmux_error *error)
 {
     blocking *b = malloc(sizeof *b);
-    if (!b || !block(level, problem, machine, b)) {
+    if (!b || !block(level, problem, machine, b) || !fit_w(level, w, b)) {
         free(b);
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "panel kernel: no memory for its state");
     }
@@ -165,7 +193,10 @@ gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux
 
 void gemmux_panel_release(void *state)
 {
-    free(state);
+    blocking *b = state;
+    if (b)
+        free(b->w_scales);
+    free(b);
 }
 
 /* ----------------------------------------------------------------------------------------- x -- */
@@ -191,6 +222,12 @@ static void quantise_row(const job *j, gemmux_code code, const char *from, int64
     }
 }
 
+/* F16: where the inverse of a row's power of two is. */
+static float *power_of_row(const job *j, int64_t row)
+{
+    return (float *)(void *)(j->sums + (row + 1) * j->b->sums_stride - (int64_t)sizeof(float));
+}
+
 static void widen_row(void *context, size_t row)
 {
     const job *j = context;
@@ -206,6 +243,9 @@ static void widen_row(void *context, size_t row)
         j->level->widen(code, from, x->cols, to);
         for (int64_t i = 0; i < j->b->segments; i++)
             ((gemmux_x_segment *)sums)[i].scale = scale_of_row(x, (int64_t)row);
+    } else if (j->level->x == GEMMUX_PANEL_F16) {
+        gemmux_code w = (gemmux_code)j->b->panel.format.element;
+        *power_of_row(j, (int64_t)row) = j->level->fit_x(w, from, x->cols, to);
     } else if (plain) {
         j->level->widen(code, from, x->cols, to);
     } else { /* f32 levels take any x */
@@ -215,7 +255,7 @@ static void widen_row(void *context, size_t row)
         int64_t width = 4 / k_per_lane(j->level), used = x->cols * width;
         memset(to + used, 0, (size_t)(j->b->panel.k * width - used));
     }
-    if (j->b->sums_stride)
+    if (needs_sums(j->level, j->b->panel.format))
         j->level->sum(to, j->b->panel.k, j->b->segment, sums);
 }
 
@@ -305,8 +345,20 @@ static gemmux_strip open_strip(const job *j, uint32_t flags, const uint8_t *stri
     return run;
 }
 
+/* The scales that fit_w made are one segment, whatever part of k the run is. */
+static void open_row_scales(const job *j, int64_t matrix, int64_t strip, const slot *s, int64_t at,
+                            gemmux_strip *run)
+{
+    if (!j->b->w_scales)
+        return;
+    const float *from = j->b->w_scales + (matrix * j->b->panel.strips + strip) * GEMMUX_STRIP;
+    float *to = s->scales + at * GEMMUX_STRIP;
+    memcpy(to, from, GEMMUX_STRIP * sizeof *to);
+    run->scales = to;
+}
+
 /* Decodes one strip of e4m3 or e5m2 in plain C: the fast decoders do not know infinite and NaN
- * codes. Only F32 and BF16 levels meet these. */
+ * codes. INT8 levels do not meet these. */
 static void decode_plain(const job *j, const uint8_t *strip, int64_t k_first, int64_t length,
                          bool fold, void *to)
 {
@@ -327,7 +379,9 @@ static void decode_plain(const job *j, const uint8_t *strip, int64_t k_first, in
             ((float *)to)[i] = (float)value;
         } else { /* exact */
             int64_t pair = (i / GEMMUX_STRIP / 2 * GEMMUX_STRIP + r) * 2 + i / GEMMUX_STRIP % 2;
-            ((uint16_t *)to)[pair] = gemmux_bf16_from_f32((float)value);
+            ((uint16_t *)to)[pair] = j->level->x == GEMMUX_PANEL_F16
+                                         ? (uint16_t)gemmux_code_encode(GEMMUX_CODE_F16, value)
+                                         : gemmux_bf16_from_f32((float)value);
         }
     }
 }
@@ -336,7 +390,7 @@ static void decode_plain(const job *j, const uint8_t *strip, int64_t k_first, in
 static bool can_fold(const job *j, uint32_t flags)
 {
     gemmux_code scale = (gemmux_code)j->b->panel.format.scale;
-    if (!j->b->panel.groups || j->level->x == GEMMUX_PANEL_INT8)
+    if (!j->b->panel.groups || j->level->x == GEMMUX_PANEL_INT8 || j->level->x == GEMMUX_PANEL_F16)
         return false;
     return j->level->x == GEMMUX_PANEL_F32 ||
            (!(flags & GEMMUX_PANEL_WIDE_SCALE) &&
@@ -371,8 +425,11 @@ static void finish_row(const job *j, const gemmux_group *group, int64_t i, int64
     int64_t first = strip * GEMMUX_STRIP;
     float factor =
         panel->format.two_level ? ((const float *)j->call->w->data)[group->expert] : 1.0f;
-    if (j->level->x == GEMMUX_PANEL_INT8 && panel->format.element == GEMMUX_CODE_E2M1)
+    bool doubled = j->level->x == GEMMUX_PANEL_INT8 || j->level->x == GEMMUX_PANEL_F16;
+    if (doubled && panel->format.element == GEMMUX_CODE_E2M1)
         factor *= 0.5f;
+    if (j->level->x == GEMMUX_PANEL_F16)
+        factor *= *power_of_row(j, x_row_of(group, i));
     j->level->finish(j->call, group->expert, group->y_rows ? group->y_rows[i] : i, first,
                      smaller(strips * GEMMUX_STRIP, panel->rows - first), factor, sums);
 }
@@ -409,6 +466,7 @@ static void stream_item(const job *j, const gemmux_group *group, int64_t first, 
         for (int64_t k = 0; k < b->panel.k; k += block) {
             int64_t length = smaller(block, b->panel.k - k);
             gemmux_strip run = open_strip(j, flags, data, k, length, s, 0);
+            open_row_scales(j, group->expert, strip, s, 0, &run);
             for (int pass = 0; pass < passes; pass++)
                 stream_pass(j, group, rows * pass / passes, rows * (pass + 1) / passes, k, &run,
                             s->c + pass * PASS_SUMS);
@@ -470,6 +528,7 @@ static void panel_item(const job *j, const gemmux_group *group, int64_t strip, i
             const uint8_t *from = data + i * b->panel.strip_bytes;
             uint8_t *to = s->panel + i * tile.w_stride;
             run = open_strip(j, flags, from, k, length, s, i * vectors);
+            open_row_scales(j, group->expert, strip + i, s, i * vectors, &run);
             if (is_plain(j, flags))
                 decode_plain(j, from, k, length, fold, to);
             else if (!dense)

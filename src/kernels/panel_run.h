@@ -17,6 +17,7 @@
 typedef enum gemmux_panel_x {
     GEMMUX_PANEL_F32,  /* 1 k a lane */
     GEMMUX_PANEL_BF16, /* 2 k a lane */
+    GEMMUX_PANEL_F16,  /* 2 k a lane; rows of x, and of f16 w, times powers of two: see fit_x */
     GEMMUX_PANEL_INT8  /* 4 k a lane, in the order k + 0 2 1 3 */
 } gemmux_panel_x;
 
@@ -60,7 +61,8 @@ typedef struct gemmux_tile {
     const int32_t *points; /* INT8 only: subtract points * sums; NULL only with signed codes */
     const float *mins;     /* add mins * sums; NULL: none */
     int64_t stride;
-    const char *const *sums; /* [rows] of each segment: sum of x in f32 (BF16); gemmux_x_segment */
+    const char *const *sums; /* [rows] of each segment: sum of x in f32 (BF16, F16), or
+                                gemmux_x_segment */
     float *c;                /* [rows][GEMMUX_TILE_COLUMNS] */
 } gemmux_tile;
 
@@ -79,6 +81,12 @@ typedef struct gemmux_panel_level {
     /* INT8: the same from k of a row of f32, f16 or bf16, rounded to the nearest of 255 steps that
      * the largest magnitude spans; returns the step. Padded to GEMMUX_PANEL_K. */
     float (*quantise)(gemmux_code code, const void *from, int64_t k, void *to);
+    /* F16: widen by way of a power of two that puts the row's largest finite number where sums with
+     * weights of code `w` stay in f16's range; returns the power's inverse, which sums are to be
+     * multiplied by. */
+    float (*fit_x)(gemmux_code w, const void *from, int64_t k, void *to);
+    /* F16: the same of the 16 rows of a strip of f16, without writing them: their scales. */
+    void (*fit_w)(const uint8_t *codes, int64_t k, float *scales);
     /* Sums of x over each segment of `segment` k, f32 or into gemmux_x_segment; NULL where the
      * level never needs them. */
     void (*sum)(const void *x, int64_t k, int64_t segment, void *sums);
@@ -103,8 +111,8 @@ typedef struct gemmux_panel_level {
 const char *gemmux_panel_configure(const gemmux_panel_level *level, const gemmux_problem *problem,
                                    const gemmux_machine *machine, gemmux_config *config);
 gemmux_status gemmux_panel_prepare(const gemmux_panel_level *level, const gemmux_problem *problem,
-                                   const gemmux_machine *machine, void **state,
-                                   gemmux_error *error);
+                                   const gemmux_machine *machine, const gemmux_packed *w,
+                                   void **state, gemmux_error *error);
 void gemmux_panel_release(void *state);
 gemmux_status gemmux_panel_run(const gemmux_panel_level *level, const gemmux_call *call,
                                gemmux_error *error);

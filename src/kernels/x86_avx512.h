@@ -9,7 +9,8 @@
  *     accumulate(sum, w, x)        sixteen lanes of w times one of x, repeated, added to sum
  *     settle_sum(sum, points, s)   as f32; INT8: less points times the sum of x
  *
- * so that the tile is written once for f32, bf16 and int8 lanes. (Sums keep the type that the
+ * so that the tile is written once for f32, bf16 and int8 lanes; or has defined LEVEL_X alone, and
+ * OWN_TILE, because it has a tile of its own. (Sums keep the type that the
  * instruction has: gcc 12 copies registers back and forth between two views of one.)
  */
 #ifndef GEMMUX_X86_AVX512_H
@@ -93,6 +94,8 @@ static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, fl
 
 /* ------------------------------------------------------------------------------------ the tile --
  */
+
+#ifndef OWN_TILE
 
 /* c = or += scales * (sums - points * sums of x) + mins * sums of x, with INT8 times x's scale, for
  * one row. What all strips share is read once: stores to c could change it for all that a compiler
@@ -214,6 +217,8 @@ static void multiply(const gemmux_tile *tile)
         multiply_strips(tile, TILE_STRIPS);
     }
 }
+
+#endif
 
 /* -------------------------------------------------------------------------------------- finish --
  */
