@@ -23,7 +23,8 @@
  *                      for f16; bf16 when x is itself quantised (that is what it is expanded to)
  *   ROUNDED_X          2^-8 |x|: bf16, the narrowest float with f32's range
  *   NARROW_SUMS        gamma's u becomes 2^-11 (f16) for at most 256 terms: longer narrow sums
- *                      must be carried on in f32
+ *                      must be carried on in f32. f16 also ends at 2^-24: 2^-15 amax of the row of
+ *                      x and of w, which allows for steps of rows brought into f16's range
  *   UNORDERED          nothing: gamma holds for every order
  *   FLUSH_SUBNORMALS   t = 2^-126 wherever t stands
  *
@@ -54,6 +55,7 @@
 #define F32_ROUNDOFF    0x1p-24
 #define NARROW_ROUNDOFF 0x1p-11
 #define NARROW_TERMS    256
+#define NARROW_STEP     0x1p-15
 /* Product rows held at once: bounds memory at block * (2 k + 2 n) doubles. */
 #define BLOCK_ROWS 64
 
@@ -118,7 +120,7 @@ static bool widen_x(const checker *check, const double *x, double *wide)
     bool finite = true;
     for (int64_t j = 0; j < k; j++) {
         finite = finite && isfinite(x[j]);
-        largest = fmax(largest, fabs(x[j]));
+        largest = fmax(largest, isfinite(x[j]) ? fabs(x[j]) : 0);
     }
     for (int64_t j = 0; j < k; j++) {
         double magnitude = fabs(x[j]), d = 2 * check->tiny;
@@ -132,6 +134,9 @@ static bool widen_x(const checker *check, const double *x, double *wide)
             /* The scale and the quotient are themselves rounded: 1 + 2^-8. */
             double step = largest / 254 * (1 + 0x1p-8);
             d += check->x_integer ? step : fmax(step, magnitude / 16 * (1 + 0x1p-8));
+        }
+        if (check->liberties & GEMMUX_LIBERTY_NARROW_SUMS) {
+            d += NARROW_STEP * largest;
         }
         wide[j] = magnitude + d;
     }
@@ -155,9 +160,15 @@ static double minimum_at(const gemmux_tensor *w, int64_t matrix, int64_t row, in
 static void widen_w(const checker *check, int64_t matrix, int64_t n, const double *w, double *wide)
 {
     const gemmux_tensor *tensor = &check->oracle.w->tensor;
-    for (int64_t j = 0; j < check->oracle.problem->k; j++) {
+    int64_t k = check->oracle.problem->k;
+    double step = 0;
+    for (int64_t j = 0; check->liberties & GEMMUX_LIBERTY_NARROW_SUMS && j < k; j++) {
+        step = isfinite(w[j]) ? fmax(step, NARROW_STEP * fabs(w[j])) : step;
+    }
+    for (int64_t j = 0; j < k; j++) {
         double magnitude = fabs(w[j]), d = 2 * check->tiny;
         double minimum = minimum_at(tensor, matrix, n, j);
+        d += step;
         d += check->gamma * (minimum > 0 ? magnitude + 2 * minimum : 0);
         if ((check->liberties & GEMMUX_LIBERTY_TF32) && !check->w_exact_tf32) {
             d += 0x1p-10 * magnitude;

@@ -634,6 +634,31 @@ static void liberties_are_just_wide_enough(void **unused)
                   &(departures){.sum = to_f16}, 0.05);
 }
 
+/* f16 sums lose what is less than a step of rows brought into their range: numbers of one operand
+ * that are 2^-15 of the largest, which the other operand cancels. */
+static void narrow_sums_lose_small_numbers(void **unused)
+{
+    (void)unused;
+    for (int of_w = 0; of_w < 2; of_w++)
+        for (int wrong = 0; wrong < 2; wrong++) {
+            scene *s = make_scene(
+                gemmux_problem_linear(1, 1, 64, parse("f32"), parse("f32"), parse("f32")));
+            float *w = (float *)(uintptr_t)s->w.tensor.codes, small = wrong ? 0x1.4p-15f : 0x1p-15f;
+            for (int64_t j = 0; j < 64; j++) {
+                float uneven = j ? small : 1, even = j ? 1 : 0;
+                w[j] = of_w ? uneven : even;
+                set_x(s, 0, j, of_w ? even : uneven);
+            }
+            refer(s);
+            put(s, 0, 0, 0);
+            assert_int_equal(verify(s, GEMMUX_LIBERTIES_DEFAULT), GEMMUX_ERROR_VERIFY);
+            assert_int_equal(verify(s, GEMMUX_LIBERTY_NARROW_SUMS),
+                             wrong ? GEMMUX_ERROR_VERIFY : GEMMUX_OK);
+            assert_true(s->result.worst > 0.9);
+            free_scene(s);
+        }
+}
+
 static void quantised_x(void **unused)
 {
     (void)unused;
@@ -855,6 +880,7 @@ int main(void)
         cmocka_unit_test(infinities),
         cmocka_unit_test(overflow_of_y),
         cmocka_unit_test(liberties_are_just_wide_enough),
+        cmocka_unit_test(narrow_sums_lose_small_numbers),
         cmocka_unit_test(quantised_x),
         cmocka_unit_test(quantised_x_at_its_worst),
         cmocka_unit_test(distributed_minimum),
