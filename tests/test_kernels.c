@@ -593,6 +593,80 @@ static void test_quantised_x_by_group(void **state)
     }
 }
 
+/* Sums in f16, of the liberty narrow-sums: refused by name when it is not allowed. Rows of x and of
+ * w then keep their own scales, whatever their size; what is small beside the largest of its row is
+ * kept to 2^-15 of that; and sums are carried on in f32, or K numbers of one sign would stand
+ * still. */
+static void check_narrow(fixture *f, const gemmux_kernel *kernel, gemmux_problem p, int look_of_x)
+{
+    product t;
+    int form;
+    p.liberties |= GEMMUX_LIBERTY_NARROW_SUMS;
+    product_make(f, &t, p, RANDOM);
+    for (int64_t r = 0; r < t.x_rows.rows; r++)
+        for (int64_t k = 0; k < p.k; k++) {
+            float value = testing_float(&f->seed);
+            if (look_of_x == 0) /* rows from end to end of f16 */
+                value = ldexpf(value, (int)(r * 7 % 38) - 22);
+            else if (look_of_x == 1) /* one large number beside small ones */
+                value = k == r % p.k ? 60000 : ldexpf(value, (int)(k % 24) - 20);
+            else
+                value = fabsf(value);
+            uint16_t bits = (uint16_t)gemmux_code_encode(GEMMUX_CODE_F16, (double)value);
+            memcpy(t.x_rows.data + r * t.x_rows.stride + k * 2, &bits, 2);
+        }
+    uint16_t *w = (uint16_t *)(uintptr_t)t.w.tensor.codes;
+    for (int64_t i = 0; p.w.id == GEMMUX_F16 && i < t.w.tensor.count * p.n * p.k; i++) {
+        float value = testing_float(&f->seed);
+        value = look_of_x == 2 ? fabsf(value) : ldexpf(value, (int)(i / p.k * 5 % 38) - 22);
+        w[i] = (uint16_t)gemmux_code_encode(GEMMUX_CODE_F16, (double)value);
+    }
+    gemmux_verification result;
+    gemmux_error error;
+    char text[128];
+    if (run_once(f, kernel, &t, NULL, &form)) {
+        assert_true(kernel->forms[form].liberties & GEMMUX_LIBERTY_NARROW_SUMS);
+        if (gemmux_verify(&t.problem, kernel->forms[form].liberties, &t.w, &t.args, 0, &result,
+                          &error))
+            fail_msg("%s, %s, x of kind %d: %s", kernel->name,
+                     gemmux_problem_text(&p, text, sizeof text), look_of_x, error.text);
+        assert_true(result.relative_error < 0x1p-6); /* worst with int4:min, whose sums cancel */
+        t.problem.liberties &= ~(uint32_t)GEMMUX_LIBERTY_NARROW_SUMS;
+        assert_false(run_once(f, kernel, &t, NULL, &form));
+    }
+    product_free(&t);
+}
+
+static void test_narrow_sums(void **state)
+{
+    fixture *f = *state;
+    static const char *const weights[] = {"f16",           "int8",          "int8:g32", "int4:g32",
+                                          "int4:g48:zero", "int4:g128:min", "mxfp4",    "e4m3"};
+    static const int64_t rows[] = {1, 2, 3, 5, 8, 13, 16, 17, 40};
+    static const int64_t lengths[] = {300, 64, 2500};
+    for (int i = 0; i < gemmux_builtin_kernels.count; i++) {
+        const gemmux_kernel *kernel = gemmux_builtin_kernels.kernels[i];
+        uint32_t taken = 0;
+        for (int form = 0; form < kernel->form_count; form++)
+            taken |= kernel->forms[form].liberties;
+        if (!runs_here(f, kernel) || !(taken & GEMMUX_LIBERTY_NARROW_SUMS))
+            continue;
+        for (int b = 0; b < COUNT(weights); b++)
+            for (int m = 0; m < COUNT(rows); m++) {
+                int64_t k = lengths[(b + m) % COUNT(lengths)];
+                gemmux_problem p =
+                    gemmux_problem_linear(rows[m], k > 1000 ? 19 : 70, k, testing_format("f16"),
+                                          testing_format(weights[b]), gemmux_format_of(GEMMUX_F32));
+                for (int kind = 0; kind < 3; kind++)
+                    check_narrow(f, kernel, p, kind);
+                p.op = GEMMUX_MOE, p.experts = 5, p.top_k = 2;
+                p.epilogue = m % 2 ? GEMMUX_EPILOGUE_GATHER | GEMMUX_EPILOGUE_SWIGLU : 0;
+                p.n = 34, p.k = 160;
+                check_narrow(f, kernel, p, 2);
+            }
+    }
+}
+
 /* Every form of every kernel that can run here has run. */
 static void test_all_forms_ran(void **state)
 {
@@ -611,11 +685,11 @@ static void test_all_forms_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),        cmocka_unit_test(test_every_m),
-        cmocka_unit_test(test_long_k),        cmocka_unit_test(test_moe),
-        cmocka_unit_test(test_extremes),      cmocka_unit_test(test_epilogue),
-        cmocka_unit_test(test_quantised_x),   cmocka_unit_test(test_quantised_x_by_group),
-        cmocka_unit_test(test_all_forms_ran),
+        cmocka_unit_test(test_linear),      cmocka_unit_test(test_every_m),
+        cmocka_unit_test(test_long_k),      cmocka_unit_test(test_moe),
+        cmocka_unit_test(test_extremes),    cmocka_unit_test(test_epilogue),
+        cmocka_unit_test(test_quantised_x), cmocka_unit_test(test_quantised_x_by_group),
+        cmocka_unit_test(test_narrow_sums), cmocka_unit_test(test_all_forms_ran),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

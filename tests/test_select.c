@@ -287,6 +287,48 @@ static void scales_of_x_are_read_as_what_they_are(void **state)
     }
 }
 
+/* The first reason of one kernel's verdict; NULL: none. */
+static const gemmux_reason *reason_of(const gemmux_trace *trace, const char *kernel)
+{
+    for (int i = 0; i < trace->verdict_count; i++) {
+        const gemmux_verdict *verdict = &trace->verdicts[i];
+        if (strcmp(gemmux_kernel_name(verdict->kernel), kernel) == 0)
+            return verdict->reason_count ? &trace->reasons[verdict->reason_first] : NULL;
+    }
+    fail_msg("no verdict on %s", kernel);
+    return NULL;
+}
+
+/* Sums in f16 are taken only where they are allowed, and there because they are faster. */
+static void narrow_sums_are_asked_for(void **state)
+{
+    static gemmux_trace trace;
+    static const char *const weights[] = {"f16", "int8", "int4:g32", "mxfp4", "e4m3"};
+    const char *const name = "x86_avx512_fp16";
+    gemmux_machine machine, older;
+    gemmux_error error;
+    (void)state;
+    assert_int_equal(gemmux_machine_find("sapphire-rapids", &machine, &error), GEMMUX_OK);
+    assert_int_equal(gemmux_machine_find("ice-lake", &older, &error), GEMMUX_OK);
+    for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) {
+        gemmux_format f16 = testing_format("f16");
+        gemmux_problem p =
+            gemmux_problem_linear(512, 4096, 4096, f16, testing_format(weights[i]), f16);
+        gemmux_decision d;
+        assert_int_equal(gemmux_select(&p, &machine, NULL, &d, &trace, NULL), GEMMUX_OK);
+        assert_true(d.lossless);
+        assert_int_equal(reason_of(&trace, name)->check, GEMMUX_CHECK_LIBERTY);
+        assert_int_equal(reason_of(&trace, name)->need, GEMMUX_LIBERTY_NARROW_SUMS);
+        p.liberties |= GEMMUX_LIBERTY_NARROW_SUMS;
+        assert_int_equal(gemmux_select(&p, &older, NULL, &d, &trace, NULL), GEMMUX_OK);
+        assert_int_equal(reason_of(&trace, name)->check, GEMMUX_CHECK_ISA);
+        assert_int_equal(gemmux_select(&p, &machine, NULL, &d, &trace, NULL), GEMMUX_OK);
+        assert_string_equal(gemmux_kernel_name(d.kernel), name);
+        assert_int_equal(d.liberties, GEMMUX_LIBERTY_NARROW_SUMS);
+        assert_false(d.lossless);
+    }
+}
+
 static void globs_match(void **state)
 {
     (void)state;
@@ -310,6 +352,7 @@ int main(void)
         cmocka_unit_test(ranges_cover_every_m),
         cmocka_unit_test(invalid_problems_are_refused_with_words),
         cmocka_unit_test(scales_of_x_are_read_as_what_they_are),
+        cmocka_unit_test(narrow_sums_are_asked_for),
         cmocka_unit_test(globs_match),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
