@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-static const cli_rules usual_rules = {.rounds = CLI_MOST_ROUNDS, .rows = 4};
+static const cli_rules usual_rules = {.rounds = 9, .more_rounds = 9, .rows = 4};
 
 /* ------------------------------------------------------------------------------------ reports --
  */
@@ -97,6 +97,10 @@ json_t *cli_contest_json(const cli_contest *c, int index)
                            cli_json_number(m->limit_us / m->us), "relative_error",
                            cli_json_number(m->verification.relative_error), "verified", !m->wrong,
                            "rounds", heat->count));
+        json_t *times = json_array();
+        for (int j = 0; j < heat->count; j++)
+            json_array_append_new(times, cli_json_number(heat->times[j]));
+        json_object_set_new(one, "times_us", times);
         json_array_append_new(list, one);
     }
     return json_pack("{s:o, s:o, s:s, s:s, s:o}", "problem", cli_json_problem(&problem),
@@ -200,7 +204,7 @@ const cli_command cli_bench = {
                "and no product it learns from a grid of formats, sizes and M; --grid times 300\n"
                "other products and counts how often the chosen kernel was the fastest.",
     .options = CLI_BIT(M_LIST) | CLI_PROBLEM | CLI_POLICY | CLI_BIT(THREADS) | CLI_BIT(TIMEOUT) |
-               CLI_BIT(LEARN) | CLI_BIT(GRID) | CLI_BIT(SECONDS) | CLI_BIT(PLOT) |
+               CLI_BIT(LEARN) | CLI_BIT(GRID) | CLI_BIT(SECONDS) | CLI_BIT(SKIP) | CLI_BIT(PLOT) |
                CLI_BIT(OVERHEAD) | CLI_BIT(JSON) | CLI_BIT(HELP),
     .run = run,
 };

@@ -64,6 +64,7 @@ typedef enum cli_option {
     CLI_OPTION_LEARN,
     CLI_OPTION_GRID,
     CLI_OPTION_SECONDS,
+    CLI_OPTION_SKIP,
     CLI_OPTION_PLOT,
     CLI_OPTION_MEASURE,
     CLI_OPTION_LOST,
@@ -106,6 +107,7 @@ typedef struct cli_options {
     bool again;
     double timeout;
     double seconds;
+    int64_t skip;
     const char *plot;
     bool learn, grid;
     bool overhead, measure, lost, json, help;

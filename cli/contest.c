@@ -176,22 +176,85 @@ void cli_contest_close(cli_contest *c)
 
 /* ------------------------------------------------------------------------------------ racing -- */
 
-/* A hopeless one sits out; at its first M everybody runs once. */
+static double fastest(const cli_heat *heat)
+{
+    double us = INFINITY;
+    for (int i = 0; i < heat->count; i++)
+        us = fmin(us, heat->times[i]);
+    return us;
+}
+
+/* A hopeless one sits out; at its first M everybody runs once. One slow call of less than 0.1 s
+ * does not make a hopeless one: on a shared machine it may have waited for its turn. */
 static bool sits_out(const cli_contest *c, const cli_rival *r, int index, double best_us,
                      const cli_rules *rules)
 {
     const cli_heat *heat = &r->heats[index];
     if (heat->count)
-        return heat->times[0] * heat->count > 1e6 ||
-               (rules->patience > 0 && heat->times[0] > rules->patience * best_us);
+        return heat->times[0] * heat->count > 1e6 || (heat->count > 1 && rules->patience > 0 &&
+                                                      fastest(heat) > rules->patience * best_us);
     if (rules->patience <= 0 || !index || !r->heats[index - 1].count)
         return false;
-    double before = r->heats[index - 1].times[0], best_before = INFINITY;
+    double before = r->heats[index - 1].m.us, best_before = INFINITY;
     for (int i = 0; i < c->count; i++)
         if (c->rivals[i].heats[index - 1].count)
-            best_before = fmin(best_before, c->rivals[i].heats[index - 1].times[0]);
+            best_before = fmin(best_before, c->rivals[i].heats[index - 1].m.us);
     double more = (double)c->ms[index] / (double)c->ms[index - 1];
     return before > rules->patience * best_before && before * more > 1e5;
+}
+
+/* Times one rival once. */
+static int lap(const cli_contest *c, cli_rival *r, int index, const gemmux_args *args)
+{
+    cli_heat *heat = &r->heats[index];
+    gemmux_error error;
+    double us = cli_time_once(c->session, r->plan, args, &error);
+    if (us < 0)
+        return cli_fail_error(&error);
+    heat->times[heat->count++] = us;
+    return CLI_DONE;
+}
+
+/* Those whom more rounds may bring into another order: within 1.3 of the best. */
+static int find_near(const cli_contest *c, int index, bool *near)
+{
+    double best_us = INFINITY;
+    int count = 0;
+    for (int i = 0; i < c->count; i++)
+        best_us = fmin(best_us, fastest(&c->rivals[i].heats[index]));
+    for (int i = 0; i < c->count; i++) {
+        near[i] = fastest(&c->rivals[i].heats[index]) <= 1.3 * best_us;
+        count += near[i];
+    }
+    return count;
+}
+
+static int race_near(cli_contest *c, int index, const gemmux_args *args, const cli_rules *rules)
+{
+    bool near[GEMMUX_MAX_KERNELS];
+    double start = cli_now_us();
+    if (find_near(c, index, near) < 2)
+        return CLI_DONE;
+    for (int round = rules->rounds; round < rules->more_rounds; round++) {
+        for (int i = 0; i < c->count; i++) {
+            int code = near[i] ? lap(c, &c->rivals[i], index, args) : CLI_DONE;
+            if (code)
+                return code;
+        }
+        if (cli_now_us() - start > 5e5)
+            break;
+    }
+    return CLI_DONE;
+}
+
+static void sum_up(cli_heat *heat)
+{
+    double sorted[CLI_MOST_ROUNDS];
+    if (!heat->count)
+        return;
+    memcpy(sorted, heat->times, (size_t)heat->count * sizeof sorted[0]);
+    heat->median_us = cli_median(sorted, heat->count);
+    heat->m.us = sorted[0];
 }
 
 /* A B C, A B C ...: what disturbs the machine disturbs all alike. */
@@ -199,29 +262,20 @@ int cli_contest_race(cli_contest *c, int index, const cli_rules *rules)
 {
     gemmux_args args = cli_operands_there(&c->operands, c->ms[index]);
     double best_us = INFINITY;
-    gemmux_error error;
     for (int round = 0; round < rules->rounds; round++)
         for (int i = 0; i < c->count; i++) {
             cli_rival *r = &c->rivals[i];
-            cli_heat *heat = &r->heats[index];
-            if (!heat->enters || sits_out(c, r, index, best_us, rules))
+            if (!r->heats[index].enters || sits_out(c, r, index, best_us, rules))
                 continue;
-            double us = cli_time_once(c->session, r->plan, &args, &error);
-            if (us < 0)
-                return cli_fail_error(&error);
-            heat->times[heat->count++] = us;
-            best_us = fmin(best_us, us);
+            int code = lap(c, r, index, &args);
+            if (code)
+                return code;
+            best_us = fmin(best_us, fastest(&r->heats[index]));
         }
-    for (int i = 0; i < c->count; i++) {
-        cli_heat *heat = &c->rivals[i].heats[index];
-        double sorted[CLI_MOST_ROUNDS];
-        if (!heat->count)
-            continue;
-        memcpy(sorted, heat->times, (size_t)heat->count * sizeof sorted[0]);
-        heat->median_us = cli_median(sorted, heat->count);
-        heat->m.us = sorted[0];
-    }
-    return CLI_DONE;
+    int code = race_near(c, index, &args, rules);
+    for (int i = 0; i < c->count; i++)
+        sum_up(&c->rivals[i].heats[index]);
+    return code;
 }
 
 /* ----------------------------------------------------------------------------------- results -- */

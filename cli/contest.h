@@ -9,13 +9,13 @@
 
 #include "session.h"
 
-enum { CLI_MOST_MS = 16, CLI_MOST_ROUNDS = 9 };
+enum { CLI_MOST_MS = 16, CLI_MOST_ROUNDS = 31 };
 
 /* One candidate at one M. */
 typedef struct cli_heat {
     bool enters, chosen;
-    cli_measurement m; /* m.us: the fastest round */
-    double times[CLI_MOST_ROUNDS];
+    cli_measurement m;             /* m.us: the fastest round */
+    double times[CLI_MOST_ROUNDS]; /* in the order of the rounds */
     double median_us;
     int count;
 } cli_heat;
@@ -40,10 +40,13 @@ typedef struct cli_contest {
 
 /* How long a race lasts. */
 typedef struct cli_rules {
-    int rounds;       /* at most CLI_MOST_ROUNDS */
-    double patience;  /* who took this many times as long as the best sits out all further rounds,
-                         and a next M that it would need more than 0.1 s for; 0: nobody does */
-    int64_t rows;     /* verified of each product; 0: none */
+    int rounds;      /* at most CLI_MOST_ROUNDS */
+    int more_rounds; /* that those within 1.3 of the best run in all, or none of them when less
+                        than two are; no more than half a second of them */
+    double patience; /* who took this many times as long as the best, in two rounds or in one of 0.1
+                        s, sits out the others, and a next M that it would need more than 0.1 s for;
+                        0: nobody does */
+    int64_t rows;    /* verified of each product; 0: none */
     bool verify_once; /* each kernel at its smallest M only */
 } cli_rules;
 

@@ -65,6 +65,8 @@ static const struct {
     [CLI_OPTION_LEARN] = {"learn", NULL, "keep the times: select then predicts from them"},
     [CLI_OPTION_GRID] = {"grid", NULL, "300 products: how often is the chosen kernel the fastest?"},
     [CLI_OPTION_SECONDS] = {"seconds", "S", "end --learn or --grid after this long (default 900)"},
+    [CLI_OPTION_SKIP] = {"skip", "N",
+                         "begin --learn or --grid at the Nth of its formats and sizes"},
     [CLI_OPTION_PLOT] = {"plot", "FILE.svg", "draw the roofline, through gnuplot"},
     [CLI_OPTION_MEASURE] = {"measure", NULL, "measure bandwidth and peak rates (0.3 s)"},
     [CLI_OPTION_LOST] = {"lost", NULL, "names of the kernels that the device cannot run"},
@@ -357,6 +359,8 @@ static int take_bench(cli_options *o, cli_option option, const char *text)
         return CLI_DONE;
     case CLI_OPTION_SECONDS:
         return take_decimal(option, text, 1, &o->seconds);
+    case CLI_OPTION_SKIP:
+        return take_integer(option, text, 0, 1000, &o->skip);
     case CLI_OPTION_PLOT:
         o->plot = text;
         return *text ? CLI_DONE : bad_value(option, text, "want a file to write");

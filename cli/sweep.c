@@ -102,7 +102,8 @@ static int sweep_one(cli_session *session, const cli_options *options, const swe
                      const sweep_formats *formats, const sweep_shape *shape, sweep_tally *tally,
                      json_t *results)
 {
-    static const cli_rules rules = {.rounds = 7, .patience = 4, .rows = 1, .verify_once = true};
+    static const cli_rules rules = {
+        .rounds = 7, .more_rounds = 25, .patience = 4, .rows = 1, .verify_once = true};
     static cli_contest c;
     gemmux_problem problem = {.op = GEMMUX_LINEAR, .n = shape->n, .k = shape->k};
     int code = parse(formats->x, &problem.x);
@@ -138,7 +139,7 @@ static int sweep_all(cli_session *session, const cli_options *options, const swe
 {
     double start = cli_now_us();
     int total = grid->shape_count * grid->format_count;
-    for (int i = 0; i < total; i++) {
+    for (int i = (int)options->skip; i < total; i++) {
         const sweep_formats *formats = &grid->formats[i % grid->format_count];
         const sweep_shape *shape = &grid->shapes[i / grid->format_count];
         char what[96];
@@ -164,8 +165,10 @@ static void show_tally(const cli_options *options, const sweep_grid *grid, const
     double all = t->products > 0 ? t->products / 100.0 : 1;
     putchar('\n');
     if (t->ended)
-        cli_print(CLI_WARN, "ended after %g s: %d of %d formats and sizes\n", options->seconds,
-                  t->contests, grid->shape_count * grid->format_count);
+        cli_print(CLI_WARN,
+                  "ended after %g s with %d of %d formats and sizes: go on with --skip %d\n",
+                  options->seconds, t->contests, grid->shape_count * grid->format_count,
+                  (int)options->skip + t->contests);
     cli_print(CLI_BOLD, "the chosen kernel was the fastest in %d of %d products (%.1f %%)\n",
               t->best, t->products, t->best / all);
     cli_print(CLI_BOLD, "within 5 %% of it in %d (%.1f %%), by medians in %d (%.1f %%)\n", t->near,

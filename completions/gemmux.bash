@@ -58,7 +58,7 @@ _gemmux()
         check) COMPREPLY=($(compgen -W "--device --again --timeout --json" -- "$word")) ;;
         bench) COMPREPLY=($(compgen -W "--m --n --k --x --w --y --experts --top-k --epilogue
                                         --threads --timeout --overhead --learn --grid
-                                        --seconds --plot $policy" -- "$word")) ;;
+                                        --seconds --skip --plot $policy" -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "--json" -- "$word")) ;;
         esac
         ;;

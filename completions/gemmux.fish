@@ -54,6 +54,7 @@ complete -c gemmux -n "__fish_seen_subcommand_from bench" -l overhead -d "time g
 complete -c gemmux -n "__fish_seen_subcommand_from bench" -l learn -d "keep the times"
 complete -c gemmux -n "__fish_seen_subcommand_from bench" -l grid -d "how often is the chosen kernel the fastest?"
 complete -c gemmux -n "__fish_seen_subcommand_from bench" -l seconds -x -d "end after so long"
+complete -c gemmux -n "__fish_seen_subcommand_from bench" -l skip -x -d "begin at the Nth of the formats and sizes"
 complete -c gemmux -n "__fish_seen_subcommand_from bench" -l plot -r -d "draw the roofline"
 complete -c gemmux -n "__fish_seen_subcommand_from probe" -l measure -d "measure bandwidth and peak rates"
 complete -c gemmux -l json -d "one JSON document"

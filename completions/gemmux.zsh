@@ -52,7 +52,7 @@ _gemmux() {
         run) _arguments '2:model:_files' '--limit[only the first products]:N:' $problem $clock $policy ;;
         check) _arguments '*:kernel:' '--again[even where a certificate exists]' $clock $policy ;;
         bench) _arguments '--overhead[time gemmux itself]' '--learn[keep the times]' \
-            '--grid[how often is the chosen kernel the fastest?]' '--seconds[end after]:S:' \
+            '--grid[how often is the chosen kernel the fastest?]' '--seconds[end after]:S:' '--skip[begin at]:N:' \
             '--plot[draw the roofline]:file:_files' $problem $clock $policy ;;
         doctor) _arguments '2:log:_files' '--device[weigh the facts of this device]:device:_files -g "*.txt"' '--json[one JSON document]' ;;
         probe) _arguments '2:file:_files' '--device[what runs on this device]:device:_files -g "*.txt"' '--lost[kernels that the device cannot run]' '--measure[measure bandwidth and peak rates]' '--json[one JSON document]' ;;
