@@ -315,13 +315,11 @@ static void decode_vectors(const job *j, uint32_t flags, const uint8_t *strip, i
             s->points[to + i] = code_bias(panel->format);
 }
 
-/* Decodes the scales of k [k, k + length) of a strip to vector `at` and describes the run. */
-static gemmux_strip open_strip(const job *j, uint32_t flags, const uint8_t *strip, int64_t k,
-                               int64_t length, const slot *s, int64_t at)
+/* The codes of k [k, k + length) of a strip, without scales. */
+static gemmux_strip describe_strip(const job *j, const uint8_t *strip, int64_t k, int64_t length)
 {
     const gemmux_panel *panel = &j->b->panel;
-    gemmux_zero zero = (gemmux_zero)panel->format.zero;
-    gemmux_strip run = {
+    return (gemmux_strip){
         .codes = strip + panel->codes_at + k * GEMMUX_STRIP * panel->code_bits / 8,
         .code = panel->format.element,
         .zero = panel->format.zero,
@@ -329,20 +327,26 @@ static gemmux_strip open_strip(const job *j, uint32_t flags, const uint8_t *stri
         .k = length,
         .segment = panel->groups ? j->b->segment : length,
     };
+}
+
+/* Decodes the scales of a run from k on to vector `at`. */
+static void open_scales(const job *j, uint32_t flags, const uint8_t *strip, int64_t k,
+                        const slot *s, int64_t at, gemmux_strip *run)
+{
+    const gemmux_panel *panel = &j->b->panel;
     if (!panel->groups)
-        return run;
-    int64_t segments = (length + run.segment - 1) / run.segment;
-    if (run.segment == panel->group)
+        return;
+    int64_t segments = (run->k + run->segment - 1) / run->segment;
+    if (run->segment == panel->group)
         decode_vectors(j, flags, strip, k / panel->group, segments, s, at);
     else
         for (int64_t i = 0; i < segments; i++)
-            decode_vectors(j, flags, strip, (k + i * run.segment) / panel->group, 1, s, at + i);
-    run.scales = s->scales + at * GEMMUX_STRIP;
+            decode_vectors(j, flags, strip, (k + i * run->segment) / panel->group, 1, s, at + i);
+    run->scales = s->scales + at * GEMMUX_STRIP;
     if (has_points(j))
-        run.points = s->points + at * GEMMUX_STRIP;
-    if (zero == GEMMUX_ZERO_MIN)
-        run.mins = s->mins + at * GEMMUX_STRIP;
-    return run;
+        run->points = s->points + at * GEMMUX_STRIP;
+    if (panel->format.zero == GEMMUX_ZERO_MIN)
+        run->mins = s->mins + at * GEMMUX_STRIP;
 }
 
 /* The scales that fit_w made are one segment, whatever part of k the run is. */
@@ -397,12 +401,13 @@ static bool can_fold(const job *j, uint32_t flags)
             (scale == GEMMUX_CODE_UE8M0 || scale == GEMMUX_CODE_UE4M3));
 }
 
-/* Packed codes that are operands as they stand. */
+/* Packed codes that are operands as they stand, or all but. */
 static bool is_dense(const job *j)
 {
     gemmux_code code = (gemmux_code)j->b->panel.format.element;
     return (j->level->x == GEMMUX_PANEL_F32 && code == GEMMUX_CODE_F32) ||
-           (j->level->x == GEMMUX_PANEL_BF16 && code == GEMMUX_CODE_BF16);
+           (j->level->x == GEMMUX_PANEL_BF16 && code == GEMMUX_CODE_BF16) ||
+           (j->level->flips && code == GEMMUX_CODE_INT8);
 }
 
 static bool is_plain(const job *j, uint32_t flags)
@@ -451,6 +456,17 @@ static void stream_pass(const job *j, const gemmux_group *group, int first, int 
     j->level->stream(run, last - first, x, sums, out);
 }
 
+/* One row can do without decoding scales first, where the level has a loop for it. */
+static bool reads_stored(const job *j, uint32_t flags, int rows)
+{
+    const gemmux_panel *panel = &j->b->panel;
+    int64_t group = panel->format.scale == GEMMUX_CODE_UE8M0   ? 32
+                    : panel->format.scale == GEMMUX_CODE_UE4M3 ? 16
+                                                               : 0;
+    return j->level->reads_stored && rows == 1 && panel->format.element == GEMMUX_CODE_E2M1 &&
+           panel->group == group && j->b->segment == group && !(flags & GEMMUX_PANEL_WIDE_SCALE);
+}
+
 /* Few rows: one strip after the other, in the order of memory; further passes over a part of a
  * strip find it in the cache. */
 static void stream_item(const job *j, const gemmux_group *group, int64_t first, int64_t last,
@@ -458,15 +474,20 @@ static void stream_item(const job *j, const gemmux_group *group, int64_t first, 
 {
     const blocking *b = j->b;
     uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, group->expert);
+    bool stored = reads_stored(j, flags, group->row_count);
     int rows = group->row_count, most = j->level->pass_rows, passes = (rows + most - 1) / most;
     for (int64_t strip = first; strip < last; strip++) {
         const uint8_t *data = gemmux_panel_strip(&b->panel, j->call->w, group->expert, strip);
         memset(s->c, 0, (size_t)passes * PASS_SUMS * sizeof *s->c);
-        int64_t block = passes == 1 ? b->stream_k : b->pass_k;
+        int64_t block = stored ? b->panel.k : passes == 1 ? b->stream_k : b->pass_k;
         for (int64_t k = 0; k < b->panel.k; k += block) {
             int64_t length = smaller(block, b->panel.k - k);
-            gemmux_strip run = open_strip(j, flags, data, k, length, s, 0);
+            gemmux_strip run = describe_strip(j, data, k, length);
+            if (!stored)
+                open_scales(j, flags, data, k, s, 0, &run);
             open_row_scales(j, group->expert, strip, s, 0, &run);
+            run.stored = stored ? data : NULL;
+            run.lead = j->workers == 1 ? 4096 : 0;
             for (int pass = 0; pass < passes; pass++)
                 stream_pass(j, group, rows * pass / passes, rows * (pass + 1) / passes, k, &run,
                             s->c + pass * PASS_SUMS);
@@ -527,7 +548,8 @@ static void panel_item(const job *j, const gemmux_group *group, int64_t strip, i
         for (int64_t i = strips - 1; i >= 0; i--) { /* run ends as that of strip 0 */
             const uint8_t *from = data + i * b->panel.strip_bytes;
             uint8_t *to = s->panel + i * tile.w_stride;
-            run = open_strip(j, flags, from, k, length, s, i * vectors);
+            run = describe_strip(j, from, k, length);
+            open_scales(j, flags, from, k, s, i * vectors, &run);
             open_row_scales(j, group->expert, strip + i, s, i * vectors, &run);
             if (is_plain(j, flags))
                 decode_plain(j, from, k, length, fold, to);
@@ -537,6 +559,7 @@ static void panel_item(const job *j, const gemmux_group *group, int64_t strip, i
         if (dense) {
             tile.w = data + b->panel.codes_at + k * GEMMUX_STRIP * 4 / lane;
             tile.w_stride = b->panel.strip_bytes;
+            tile.flip = j->level->x == GEMMUX_PANEL_INT8;
         }
         tile.first = k == 0;
         tile.steps = length / lane;

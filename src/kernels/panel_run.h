@@ -42,9 +42,14 @@ typedef struct gemmux_strip {
     uint8_t zero;         /* gemmux_zero */
     uint8_t scale;        /* gemmux_code of the scales as stored */
     int64_t k, segment;
-    const float *scales; /* [segments][16]; NULL: none to apply */
-    const void *points;  /* [segments][16] 32-bit each: what level->points made; NULL: none */
-    const float *mins;   /* [segments][16]; NULL: none */
+    const float *scales; /* [segments][16]; NULL: none to apply, or to be read from stored */
+    /* [segments][16] at the strip's first byte (see reads_stored), and how many bytes more than
+     * GEMMUX_AHEAD are fetched ahead of it: 4 KiB when one thread has memory for itself, where they
+     * won 3 to 7 %; two threads lost as much by it. */
+    const uint8_t *stored;
+    int64_t lead;
+    const void *points; /* [segments][16] 32-bit each: what level->points made; NULL: none */
+    const float *mins;  /* [segments][16]; NULL: none */
 } gemmux_strip;
 
 /* Rows of x times strips of a panel; c = or += the sum over segments of scales * products. Strips
@@ -52,6 +57,7 @@ typedef struct gemmux_strip {
 typedef struct gemmux_tile {
     int rows, strips;
     bool first;            /* c is not yet meaningful */
+    bool flip;             /* INT8: w is signed bytes as packed, to be made unsigned by + 128 */
     int64_t steps;         /* lanes along k */
     int64_t segment;       /* of them in a segment; F32: all, as scales are always folded */
     const void *const *x;  /* [rows] */
@@ -74,6 +80,11 @@ typedef struct gemmux_panel_level {
     /* Up to this many rows of x stream, in as many passes as it takes: more where panels would
      * have to be decoded. */
     int stream_dense, stream_rows;
+    /* `stream` takes one row of x and all k of an mxfp4 or nvfp4 strip with its scales as stored.
+     */
+    bool reads_stored;
+    /* INT8: `multiply` reads int8 weights as they are packed (flip), so nothing is decoded. */
+    bool flips;
     bool signed_codes; /* INT8: operands are codes with their sign; otherwise they are unsigned, by
                           an offset that points carry */
     /* One row of x (f32, f16, bf16; INT8: int8) of k elements into the level's form. */

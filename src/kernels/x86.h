@@ -19,6 +19,7 @@ static inline const gemmux_panel_level *gemmux_tile_level(gemmux_panel_level *le
     level->tile_rows = GEMMUX_TILE_ROWS;
     level->tile_strips = GEMMUX_TILE_STRIPS;
     level->stream_dense = level->stream_rows = GEMMUX_STREAM_ROWS;
+    level->flips = false;
     level->multiply = multiply;
     return level;
 }

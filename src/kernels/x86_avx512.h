@@ -143,6 +143,8 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
 {
     const char *x[TILE_ROWS];
     const uint8_t *w[TILE_STRIPS];
+    /* Beside products it costs nothing: other pipes do it. */
+    const __m512i flip = _mm512_set1_epi8(tile->flip ? INT8_MIN : 0);
     GEMMUX_UNROLL
     for (int r = 0; r < rows; r++)
         x[r] = tile->x[r];
@@ -163,7 +165,9 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
             __m512i lanes[TILE_STRIPS];
             GEMMUX_UNROLL
             for (int i = 0; i < strips; i++)
-                lanes[i] = load512(w[i] + step * 64);
+                lanes[i] = LEVEL_X == GEMMUX_PANEL_INT8
+                               ? _mm512_xor_si512(load512(w[i] + step * 64), flip)
+                               : load512(w[i] + step * 64);
             GEMMUX_UNROLL
             for (int r = 0; r < rows; r++) {
                 __m512i xr = repeat_lane(x[r] + step * 4);

@@ -176,17 +176,19 @@ GEMMUX_INLINE int block_lines(const int code)
 }
 
 /* Adds STREAM_K k to `chains` sums a row, so that the latency of one product is filled with
- * others. x and codes stand at the block's first k. */
+ * others. x and codes stand at the block's first k; `ahead` is what lines are fetched from ahead
+ * of. */
 GEMMUX_INLINE void stream_block(const int code, const int zero, const int rows, const int chains,
                                 const tables *t, __m512i points, const uint8_t *codes,
-                                const char *const *x, int64_t k, lane_sum *sums)
+                                const uint8_t *ahead, const char *const *x, int64_t k,
+                                lane_sum *sums)
 {
     const int pairs = lane_pairs(code);
     GEMMUX_UNROLL
     for (int lane = 0; lane < block_lines(code); lane++) {
         __m512i v = load512(codes + lane * 64);
         __asm__("" : "+v"(v)); /* loaded once, not with each shift */
-        gemmux_fetch_ahead(codes + lane * 64);
+        gemmux_fetch_ahead(ahead + lane * 64);
         GEMMUX_UNROLL
         for (int q = 0; q < pairs; q++) {
             __m512i w = decode_pair(code, zero, t, v, q, points);
@@ -227,14 +229,14 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
         if (fixed) {
             GEMMUX_UNROLL
             for (int part = 0; part < fixed / STREAM_K; part++)
-                stream_block(code, zero, rows, chains, &t, points, codes + part * block_bytes, x,
-                             k + part * STREAM_K, sums);
+                stream_block(code, zero, rows, chains, &t, points, codes + part * block_bytes,
+                             codes + part * block_bytes, x, k + part * STREAM_K, sums);
             k += fixed;
             codes += fixed / STREAM_K * block_bytes;
         } else {
             int64_t last = k + s->segment < s->k ? k + s->segment : s->k;
             for (; k < last; k += STREAM_K, codes += block_bytes)
-                stream_block(code, zero, rows, chains, &t, points, codes, x, k, sums);
+                stream_block(code, zero, rows, chains, &t, points, codes, codes, x, k, sums);
         }
         __m512 scale = s->scales ? _mm512_loadu_ps(s->scales + segment * 16) : _mm512_set1_ps(1);
         GEMMUX_UNROLL
@@ -254,6 +256,69 @@ GEMMUX_INLINE void stream_some(const gemmux_strip *s, const int code, const int 
     GEMMUX_UNROLL
     for (int r = 0; r < rows; r++)
         _mm512_storeu_ps(out + r * 16, totals[r]);
+}
+
+/* Scales of four groups, [4][16] bytes, as the four bytes of each of sixteen lanes. */
+GEMMUX_INLINE __m512i turn_scales(const uint8_t *stored)
+{
+    const __m512i by_row = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i by_group =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(by_row, load512(stored)), by_group);
+}
+
+/* Scale j of four as f32; as read_scales. */
+GEMMUX_INLINE __m512 turned_scale(const bool power, __m512i four, const int j)
+{
+    const int left = (power ? 23 : 20) - 8 * j;
+    __m512i bits = left >= 0 ? _mm512_slli_epi32(four, (unsigned)left)
+                             : _mm512_srli_epi32(four, (unsigned)-left);
+    if (power)
+        return _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(255 << 23)));
+    bits = _mm512_and_si512(bits, _mm512_set1_epi32(127 << 20));
+    return _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(0x1p120f));
+}
+
+/* One row, and scales read as they are stored, a line of them for four groups of e2m1: what decodes
+ * them does so in the shadow of the look-ups, and every line of the strip is fetched once, in
+ * order, as many ahead. */
+GEMMUX_INLINE void stream_stored(const gemmux_strip *s, const int group, const void *const *from,
+                                 float *out)
+{
+    const bool power = group == 32;
+    const int chains = group / 8, block_bytes = block_lines(GEMMUX_CODE_E2M1) * 64;
+    const tables t = open_tables(GEMMUX_CODE_E2M1, GEMMUX_ZERO_NONE);
+    const __m512i none = _mm512_setzero_si512();
+    const char *x = *from;
+    const uint8_t *codes = s->codes, *stored = s->stored, *ahead = stored + s->lead;
+    __m512 total = _mm512_loadu_ps(out);
+    for (int64_t k = 0; k < s->k; stored += 64) {
+        __m512i four = turn_scales(stored);
+        gemmux_fetch_ahead(ahead);
+        ahead += 64;
+        GEMMUX_UNROLL
+        for (int j = 0; j < 4; j++) {
+            lane_sum sums[4];
+            GEMMUX_UNROLL
+            for (int i = 0; i < chains; i++)
+                sums[i] = zero_sum();
+            GEMMUX_UNROLL
+            for (int part = 0; part < group / STREAM_K; part++) {
+                stream_block(GEMMUX_CODE_E2M1, GEMMUX_ZERO_NONE, 1, chains, &t, none, codes, ahead,
+                             &x, k + part * STREAM_K, sums);
+                codes += block_bytes;
+                ahead += block_bytes;
+            }
+            GEMMUX_UNROLL
+            for (int i = 1; i < chains; i++)
+                sums[0] = _mm512_add_ps(sums[0], sums[i]);
+            total = _mm512_fmadd_ps(sums[0], turned_scale(power, four, j), total);
+            k += group;
+            if (k >= s->k)
+                break;
+        }
+    }
+    _mm512_storeu_ps(out, total);
 }
 
 GEMMUX_INLINE void stream_fixed(const gemmux_strip *s, const int code, const int zero,
@@ -296,6 +361,13 @@ GEMMUX_INLINE void stream_rows(const gemmux_strip *s, const int code, const int 
 static void stream(const gemmux_strip *s, int rows, const void *const *x, const void *const *sums,
                    float *out)
 {
+    if (s->stored) {
+        if (s->scale == GEMMUX_CODE_UE8M0)
+            stream_stored(s, 32, x, out);
+        else
+            stream_stored(s, 16, x, out);
+        return;
+    }
     if (s->code == GEMMUX_CODE_NF4) {
         stream_rows(s, GEMMUX_CODE_NF4, GEMMUX_ZERO_NONE, rows, x, sums, out);
         return;
@@ -432,6 +504,7 @@ const gemmux_panel_level gemmux_level_avx512_bf16 = {
     .pass_rows = GEMMUX_STREAM_ROWS,
     .stream_dense = 16,
     .stream_rows = 64,
+    .reads_stored = true,
     .widen = widen,
     .sum = sum_x,
     .scales = read_scales,
