@@ -10,13 +10,16 @@
  * Range. Each row of x is multiplied by a power of two on its way into the workspace, and each row
  * of f16 w while it is decoded, so that RUN_K of the largest products stay below 65504: no finite
  * operand makes a sum infinite. x lies below 32 with f16 w, which lies below 16, and with 4-bit
- * codes, below 4 with int8 and below 2 with e4m3; its largest number is at least half of that.
+ * codes, below 4 with int8 and below 2 with e4m3; its largest number is at least half of that, or
+ * as it was where w is integers. f32 sums carry the power to the end: with e4m3 and scales above
+ * 2^60 y beyond 2^104 may become infinite where all of a row of x is subnormal.
  *
  * Steps. Below 2^-14 f16 counts in steps of 2^-24. That is at most 2^-24 of the largest x of the
- * row and 2^-27 of the largest w. Products are rounded to such steps, too: with integers they are
- * whole numbers of them; with e4m3, whose least code is 2^-9, at most 2^-16 |w| times the largest
- * x are lost, with f16 2^-32 times both largest, or 2^-20 |w| times the largest x where all of the
- * row of w is below 2^-12. src/verify.c allows 2^-15 of either row's largest.
+ * row, if x was multiplied at all, and 2^-27 of the largest w. Products are rounded to such steps,
+ * too: with integers they are whole numbers of them; with e4m3, whose least code is 2^-9, at most
+ * 2^-16 |w| times the largest x are lost, with f16 2^-32 times both largest, or 2^-20 |w| times the
+ * largest x where all of the row of w is below 2^-12. src/verify.c allows 2^-15 of either row's
+ * largest.
  */
 #include "panel_forms.h"
 #include "x86.h"
@@ -483,6 +486,13 @@ static float exponent_of_x(gemmux_code w)
     return w == GEMMUX_CODE_INT8 ? 1 : w == GEMMUX_CODE_E4M3 ? 0 : 4;
 }
 
+/* Products with integers are exact below f16's normal numbers, too: x need not grow, and sums in
+ * f32, which have scales of any size already, must not without need. */
+static bool must_grow(gemmux_code w)
+{
+    return w == GEMMUX_CODE_F16 || w == GEMMUX_CODE_E4M3;
+}
+
 static float fit_x(gemmux_code w, const void *from, int64_t k, void *to)
 {
     __m256i most = _mm256_setzero_si256();
@@ -495,6 +505,7 @@ static float fit_x(gemmux_code w, const void *from, int64_t k, void *to)
         __m128 exponent = _mm_getexp_ss(_mm_set_ss(0), _mm_set_ss(largest));
         exponent = _mm_sub_ss(exponent, _mm_set_ss(exponent_of_x(w)));
         inverse = _mm_cvtss_f32(_mm_scalef_ss(_mm_set_ss(1), exponent));
+        inverse = inverse < 1 && !must_grow(w) ? 1 : inverse;
     }
     const __m512 power = _mm512_set1_ps(1 / inverse);
     for (int64_t i = 0; i < k; i += 16) {
