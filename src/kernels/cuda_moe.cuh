@@ -125,6 +125,6 @@ __device__ __forceinline__ void scatter_rows(const parameters &p)
             int64_t row = int64_t(token) * p.top_k + slot;
             sum = fmaf(p.expert_weights[row], p.rows[row * columns + column], sum);
         }
-        store_one(p, p.y + int64_t(token) * p.y_row_bytes, column, sum);
+        store_one(p.y_format, p.y + int64_t(token) * p.y_row_bytes, column, sum);
     }
 }

@@ -306,12 +306,13 @@ __device__ __forceinline__ uint32_t narrow(int format, float value)
     return format == GEMMUX_BF16 ? float_to_bf16(value) : float_to_half(value);
 }
 
-__device__ __forceinline__ void store_one(const parameters &p, char *row, int column, float value)
+/* One column of a row of y. */
+__device__ __forceinline__ void store_one(int format, char *row, int column, float value)
 {
-    if (p.y_format == GEMMUX_F32)
+    if (format == GEMMUX_F32)
         reinterpret_cast<float *>(row)[column] = value;
     else
-        reinterpret_cast<uint16_t *>(row)[column] = uint16_t(narrow(p.y_format, value));
+        reinterpret_cast<uint16_t *>(row)[column] = uint16_t(narrow(format, value));
 }
 
 /* What is added and multiplied to the sums of columns n (even) and n + 1 of y. */
@@ -362,7 +363,7 @@ __device__ __forceinline__ void finish_pair(const parameters &p, const finisher 
         if (p.rows)
             p.rows[int64_t(row) * columns + n / 2] = value;
         else
-            store_one(p, y, n / 2, value);
+            store_one(p.y_format, y, n / 2, value);
         return;
     }
     bool both = n + 1 < p.n;
@@ -378,9 +379,9 @@ __device__ __forceinline__ void finish_pair(const parameters &p, const finisher 
             *reinterpret_cast<uint32_t *>(y + n * 2) =
                 narrow(p.y_format, first) | narrow(p.y_format, second) << 16;
     } else {
-        store_one(p, y, n, first);
+        store_one(p.y_format, y, n, first);
         if (both)
-            store_one(p, y, n + 1, second);
+            store_one(p.y_format, y, n + 1, second);
     }
 }
 

@@ -12,7 +12,7 @@
 #pragma once
 
 #include "cuda_sm80_tile.cuh"
-#include "cuda_sm90_ptx.cuh"
+#include "cuda_sm90_tiling.cuh"
 #include "cuda_sm90_upcast.h"
 
 template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct wide {
@@ -36,54 +36,14 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         uint32_t x, codes, scales, zeros, staging, full, empty;
     };
 
-    struct ring {
-        int stage = 0;
-        uint32_t phase = 0;
-        __device__ __forceinline__ void advance()
-        {
-            if (++stage == STAGES)
-                stage = 0, phase ^= 1;
-        }
-    };
+    using ring = sm90_ring<STAGES>;
+    using work = sm90_work;
 
-    /* One block's share of one item. */
-    struct work {
-        int expert, first, count, row_tile, begin, end, split;
-        bool known;
-    };
-
-    static __device__ __forceinline__ int items(const gemmux_sm90_parameters &p)
+    static __device__ __forceinline__ sm90_tiling tiling(const gemmux_sm90_parameters &p)
     {
-        return p.u.experts ? p.u.row_tiles * p.u.tile_count[p.section] : p.items;
-    }
-
-    /* Dense: tiles that run together are of few rows of x and few of w, for the L2's sake. */
-    static __device__ __forceinline__ work find(const gemmux_sm90_parameters &p, int item)
-    {
-        work w;
-        w.split = 0, w.begin = 0, w.end = p.u.units, w.known = true;
-        if (p.u.experts) {
-            int index = item / p.u.row_tiles + (p.section ? p.u.tile_count[0] : 0);
-            const int32_t *entry = p.u.tiles + index * 3;
-            w.expert = entry[0], w.first = entry[1], w.count = entry[2];
-            w.known = w.expert < p.u.experts;
-            w.row_tile = item % p.u.row_tiles;
-        } else {
-            constexpr int GROUP = 8;
-            if (p.u.splits > 1) {
-                w.split = item % p.u.splits;
-                item /= p.u.splits;
-                w.begin = w.split * p.u.units_a_split;
-                w.end = min(w.begin + p.u.units_a_split, p.u.units);
-            }
-            int group = item / (GROUP * p.u.row_tiles), within = item % (GROUP * p.u.row_tiles);
-            int deep = min(GROUP, p.u.token_tiles - group * GROUP);
-            w.expert = 0;
-            w.first = (group * GROUP + within % deep) * MAX;
-            w.count = min(MAX, p.u.m - w.first);
-            w.row_tile = within / deep;
-        }
-        return w;
+        return {p.u.tiles, p.u.tile_count, p.u.experts,      p.section,
+                p.items,   p.u.row_tiles,  p.u.token_tiles,  p.u.m,
+                p.u.units, p.u.splits,     p.u.units_a_split};
     }
 
     /* Rows of x that wgmma takes for so many: of a few sizes only. */
@@ -109,12 +69,12 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
                                                    const shared &at)
     {
         ring r;
-        int total = items(p);
+        int total = sm90_items(tiling(p));
         int scale_bytes = p.steps_a_stage * p.scale_bytes;
         int zero_bytes = p.steps_a_stage * p.zero_bytes;
         for (int item = blockIdx.x; item < total; item += gridDim.x) {
-            work w = find(p, item);
-            int matrix = w.known ? w.expert : 0, row_block = w.row_tile * CONSUMERS;
+            work w = sm90_find<MAX>(tiling(p), item);
+            int matrix = w.known ? w.expert : 0, row_block = w.w_tile * CONSUMERS;
             int boxes = (rounded(w.count) + BOX - 1) / BOX;
             int bytes =
                 UNITS * boxes * BOX * 128 + CODE_BYTES + CONSUMERS * (scale_bytes + zero_bytes);
@@ -141,13 +101,6 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
     }
 
     /* ---- consumers ---- */
-
-    static __device__ __forceinline__ void release(const shared &at, int stage)
-    {
-        __syncwarp();
-        if (threadIdx.x % 32 == 0)
-            barrier_arrive(at.empty + 8 * stage);
-    }
 
     static __device__ __forceinline__ void read_small(uint32_t from, int bytes, uint32_t (&to)[2])
     {
@@ -262,7 +215,7 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
                 barrier_wait(at.full + 8 * r.stage, r.phase);
                 one(u, 0, to);
                 if (u > w.begin)
-                    release(at, last);
+                    sm90_arrive(at.empty + 8 * last);
                 last = r.stage;
                 r.advance();
                 u++;
@@ -281,7 +234,7 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
                 for (int i = 0; i < UNITS; i += 2) {
                     one(u, i, a[0]);
                     if (i == 0 && u > w.begin)
-                        release(at, last);
+                        sm90_arrive(at.empty + 8 * last);
                     one(u, i + 1, a[1]);
                 }
                 last = r.stage;
@@ -290,7 +243,7 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         }
         wgmma_wait<0>();
         if (w.begin < w.end)
-            release(at, last);
+            sm90_arrive(at.empty + 8 * last);
     }
 
     /* As sum_direct with registers for one unit only: other warpgroups fill the gaps. */
@@ -317,7 +270,7 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
                 wgmma_commit();
             }
             wgmma_wait<0>();
-            release(at, r.stage);
+            sm90_arrive(at.empty + 8 * r.stage);
             r.advance();
         }
     }
@@ -392,17 +345,8 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
                     start(stage, 1, half, true);
                 add(scales[1][half]);
             }
-            release(at, stage);
+            sm90_arrive(at.empty + 8 * stage);
         }
-    }
-
-    /* g / (1 + e^-ag) (u + 1) for a result of 16 bits. */
-    static __device__ __forceinline__ float quick_swiglu(const gemmux_sm90_parameters &p,
-                                                         float gate, float up)
-    {
-        float g = gate > p.u.limit ? p.u.limit : gate;
-        float u = up > p.u.limit ? p.u.limit : up < -p.u.limit ? -p.u.limit : up;
-        return __fdividef(g, 1.0f + __expf(-p.u.alpha * g)) * (u + 1.0f);
     }
 
     static __device__ __forceinline__ int64_t row_of(const gemmux_sm90_parameters &p, const work &w,
@@ -427,7 +371,7 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         static_assert(ROWS * STRIDE <= STAGING && N % ROWS == 0, "rows at a time");
         int thread = threadIdx.x % 128, group = threadIdx.x / 128, lane = thread % 32;
         int columns = p.u.swiglu ? p.u.n / 2 : p.u.n;
-        int first_column = (w.row_tile * GROUPS + group) * COLUMNS;
+        int first_column = (w.w_tile * GROUPS + group) * COLUMNS;
         uint32_t mine = at.staging + group * STAGING;
         uint32_t to =
             mine + lane % 4 * 2 * STRIDE + thread / 32 * (BYTES / 4) + lane / 4 * (BYTES / 32);
@@ -448,7 +392,9 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
                     if (MODE == GEMMUX_SM90_F32)
                         write_shared8(here, first, second);
                     else if (MODE == GEMMUX_SM90_SWIGLU)
-                        write_shared2(here, narrow(p.u.y_format, quick_swiglu(p, first, second)));
+                        write_shared2(here,
+                                      narrow(p.u.y_format,
+                                             quick_swiglu(first, second, p.u.alpha, p.u.limit)));
                     else
                         write_shared4(here, narrow(p.u.y_format, first) |
                                                 narrow(p.u.y_format, second) << 16);
@@ -524,7 +470,7 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
     {
         const uint8_t *matrix = matrix_of(p, w);
         int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
-        int row_block = w.row_tile * CONSUMERS + warp;
+        int row_block = w.w_tile * CONSUMERS + warp;
         int block_row = min(row_block, p.u.row_blocks - 1);
         block b = open_block<KIND>(p.u, matrix, block_row);
         if (T::mx) {
@@ -545,7 +491,9 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         else
             sum_scaled<N, false>(p, at, b, w, r, sums);
         if constexpr (N <= 64) {
-            if (p.u.splits > 1 && !join(p, w, sums))
+            if (p.u.splits > 1 && !sm90_join<CONSUMERS * 32, MAX / 2>(
+                                      p.u.partials, p.u.counters, p.u.splits,
+                                      w.first / MAX * p.u.row_tiles + w.w_tile, w.split, sums))
                 return;
         }
         int n = block_row * 16 + 2 * g;
@@ -558,46 +506,6 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
             store<N, GEMMUX_SM90_F32>(p, at, w, f, sums);
         else if (row_block < p.u.row_blocks)
             store_any<N>(p, w, f, n, sums);
-    }
-
-    /* Adds up the sums of the blocks that share the K of one tile, in the order of K. True in the
-     * block that came last, which has the totals. */
-    template <int COUNT>
-    static __device__ bool join(const gemmux_sm90_parameters &p, const work &w,
-                                float (&values)[COUNT])
-    {
-        __shared__ int last;
-        constexpr int THREADS = CONSUMERS * 32;
-        int tile = w.first / MAX * p.u.row_tiles + w.row_tile;
-        float *base = p.u.partials + int64_t(tile) * p.u.splits * MAX / 2 * THREADS;
-        float *mine = base + int64_t(w.split) * (MAX / 2) * THREADS + threadIdx.x;
-#pragma unroll
-        for (int i = 0; i < COUNT; i++)
-            __stcg(mine + i * THREADS, values[i]);
-        __threadfence();
-        join_threads<THREADS>();
-        if (threadIdx.x == 0) {
-            unsigned before = atomicAdd(p.u.counters + tile, 1u);
-            last = before == unsigned(p.u.splits - 1);
-            if (last)
-                p.u.counters[tile] = 0; /* for the next run */
-        }
-        join_threads<THREADS>();
-        bool store = last;
-        join_threads<THREADS>(); /* nobody's next item changes `last` before all have read it */
-        if (!store)
-            return false;
-        __threadfence();
-#pragma unroll
-        for (int i = 0; i < COUNT; i++)
-            values[i] = 0.0f;
-        for (int s = 0; s < p.u.splits; s++) {
-            const float *from = base + int64_t(s) * (MAX / 2) * THREADS + threadIdx.x;
-#pragma unroll
-            for (int i = 0; i < COUNT; i++)
-                values[i] += __ldcg(from + i * THREADS);
-        }
-        return true;
     }
 
     static __device__ __forceinline__ void run(const gemmux_sm90_parameters &p)
@@ -626,9 +534,9 @@ template <int KIND, bool F16, int MAX, int WANTED, int BOX, int GROUPS> struct w
         } else {
             take_registers<(GROUPS == 2 ? 232 : GROUPS == 3 ? 152 : 112)>();
             ring r;
-            int total = items(p);
+            int total = sm90_items(tiling(p));
             for (int item = blockIdx.x; item < total; item += gridDim.x) {
-                work w = find(p, item);
+                work w = sm90_find<MAX>(tiling(p), item);
                 int n = rounded(w.count);
                 if constexpr (MAX > 128) /* other sizes beside it would take its registers */
                     consume<MAX>(p, at, w, r);
