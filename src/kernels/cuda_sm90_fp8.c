@@ -163,6 +163,8 @@ static void describe_scales(const gemmux_problem *p, gemmux_fp8_parameters *to)
     if (gemmux_upcast_along_k(x)) {
         to->x_groups = groups_of(p, x);
         to->x_group_steps = x.group / GEMMUX_FP8_STEP;
+        to->x_fours =
+            to->x_group_steps == 1 && to->x_groups % 4 == 0 && (uintptr_t)to->x_scales % 16 == 0;
     }
     if (gemmux_upcast_along_k(w)) {
         to->w_groups = groups_of(p, w);
@@ -391,8 +393,8 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 
 static const gemmux_form forms[] = {
     {FORM(TENSOR | ROW, TENSOR | ROW, 0.54f, 0.8f)},
-    {FORM(GROUP, BLOCK, 0.47f, 0.7f), .x_group_multiple = 128, .w_group_multiple = 128},
-    {FORM(GROUP, TENSOR | ROW, 0.47f, 0.7f), .x_group_multiple = 128},
+    {FORM(GROUP, BLOCK, 0.5f, 0.75f), .x_group_multiple = 128, .w_group_multiple = 128},
+    {FORM(GROUP, TENSOR | ROW, 0.5f, 0.75f), .x_group_multiple = 128},
     {FORM(TENSOR | ROW, BLOCK, 0.47f, 0.7f), .w_group_multiple = 128},
 };
 

@@ -76,6 +76,31 @@ template <int MAX, bool ALONG> struct fp8 {
 
     static constexpr int BATCH = 4; /* steps whose scales are loaded at once */
 
+    /* x's scales of this lane's rows for BATCH steps, at most up to step `last`. */
+    template <int EACH>
+    static __device__ __forceinline__ void
+    scales_of_rows(const fp8_parameters &p, const int (&rows)[EACH], int helper, int most, int s,
+                   int last, float (&to)[EACH][BATCH])
+    {
+        bool fours = p.x_fours && s % BATCH == 0;
+#pragma unroll
+        for (int i = 0; i < EACH; i++) {
+            bool there = p.x_groups && 32 * (i * HELPERS + helper) < most;
+            const float *from = p.x_scales + int64_t(rows[i]) * p.x_groups;
+#pragma unroll
+            for (int b = 0; b < BATCH; b++)
+                to[i][b] = 1.0f;
+            if (there && fours) { /* rows are lines of their own: one load of each, not four */
+                float4 v = __ldg(reinterpret_cast<const float4 *>(from + s));
+                to[i][0] = v.x, to[i][1] = v.y, to[i][2] = v.z, to[i][3] = v.w;
+            } else if (there) {
+#pragma unroll
+                for (int b = 0; b < BATCH; b++)
+                    to[i][b] = __ldg(from + min(s + b, last) / p.x_group_steps);
+            }
+        }
+    }
+
     /* Factors of x's rows in the stages of one tile, by one of the helping warps: every third 32
      * rows are its own. */
     static __device__ __forceinline__ void scale_of(const fp8_parameters &p, const shared &at,
@@ -94,17 +119,13 @@ template <int MAX, bool ALONG> struct fp8 {
         }
         for (int s = w.begin; s < w.end; s += BATCH) {
             float factors[EACH][BATCH];
+            scales_of_rows<EACH>(p, rows, helper, most, s, w.end - 1, factors);
 #pragma unroll
-            for (int b = 0; b < BATCH; b++) {
-                int step = min(s + b, w.end - 1);
-                float by = p.w_groups ? __ldg(of_w + step / p.w_group_steps) : 1.0f;
-                int group = p.x_groups ? step / p.x_group_steps : 0;
+            for (int b = 0; b < BATCH && p.w_groups; b++) {
+                float by = __ldg(of_w + min(s + b, w.end - 1) / p.w_group_steps);
 #pragma unroll
-                for (int i = 0; i < EACH; i++) {
-                    factors[i][b] = by;
-                    if (p.x_groups && 32 * (i * HELPERS + helper) < most)
-                        factors[i][b] *= __ldg(p.x_scales + int64_t(rows[i]) * p.x_groups + group);
-                }
+                for (int i = 0; i < EACH; i++)
+                    factors[i][b] *= by;
             }
 #pragma unroll
             for (int b = 0; b < BATCH; b++) {
@@ -118,7 +139,7 @@ template <int MAX, bool ALONG> struct fp8 {
                         write_shared4(at.factors + r.stage * FACTOR_BYTES + t * 4,
                                       __float_as_uint(factors[i][b]));
                 }
-                sm90_arrive(at.full + 8 * r.stage);
+                barrier_arrive(at.full + 8 * r.stage); /* every lane: so racecheck can follow */
                 r.advance();
             }
         }
@@ -139,7 +160,7 @@ template <int MAX, bool ALONG> struct fp8 {
             fp8_column c = fp8_column_of(p, w, w.w_tile * COLUMNS + n);
             write_shared8(at.columns + n * 8, c.factor, c.bias);
         }
-        sm90_arrive(at.tail_full);
+        barrier_arrive(at.tail_full);
         r.tail ^= 1;
     }
 
@@ -294,10 +315,10 @@ template <int MAX, bool ALONG> struct fp8 {
         at.tail_empty = at.tail_full + 8;
         if (threadIdx.x == 0) {
             for (int i = 0; i < STAGES; i++) {
-                barrier_init(at.full + 8 * i, ALONG ? 1 + HELPERS : 1);
+                barrier_init(at.full + 8 * i, ALONG ? 1 + HELPERS * 32 : 1);
                 barrier_init(at.empty + 8 * i, WARPS);
             }
-            barrier_init(at.tail_full, HELPERS);
+            barrier_init(at.tail_full, HELPERS * 32);
             barrier_init(at.tail_empty, WARPS);
             barrier_init_fence();
         }

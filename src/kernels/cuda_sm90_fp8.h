@@ -52,6 +52,7 @@ typedef struct gemmux_fp8_parameters {
     int32_t x_groups, x_group_steps, w_groups, w_group_steps;
     int32_t w_blocks, w_block_tiles; /* rows of blocks in a matrix, tiles that one is for */
     uint8_t x_by_row, w_by_row;      /* else one a tensor, if not along K */
+    uint8_t x_fours; /* four scales of a row of x, one a step, may be loaded at once */
     uint8_t gather, swiglu, y_format;
     uint8_t y_fours,
         y_pairs; /* four and two 32-bit words of y, or of rows, may be stored at once */
