@@ -42,6 +42,12 @@ static const char *const pairs[][2] = {
     {"int8", "int4:g32"},
 };
 
+/* Again, with the liberty narrow-sums: what multiplies fp8 and f16 at its full rate takes it. */
+static const char *const narrow_pairs[][2] = {
+    {"e4m3", "e4m3"},   {"e4m3:row", "e4m3:row"}, {"e4m3:g128", "e4m3:block128"},
+    {"mxfp8", "mxfp8"}, {"nvfp4", "nvfp4"},       {"f16", "f16"},
+};
+
 static const int64_t ms[] = {1, 16, 256, 4096};
 
 /* Text that grows; the test fails when memory runs out. */
@@ -83,6 +89,22 @@ static void name_choice(const gemmux_problem *p, const gemmux_machine *m, char *
         snprintf(cell, size, "%s%s", gemmux_kernel_name(d.kernel), d.lossless ? "" : " lossy");
 }
 
+static void write_pair(page *out, const gemmux_machine *m, const char *const pair[2],
+                       uint32_t liberties)
+{
+    char cells[4][48];
+    gemmux_format x = testing_format(pair[0]), w = testing_format(pair[1]);
+    gemmux_format y = gemmux_format_of(
+        x.id == GEMMUX_F32 || x.id == GEMMUX_F16 ? (gemmux_format_id)x.id : GEMMUX_BF16);
+    for (int j = 0; j < 4; j++) {
+        gemmux_problem p = gemmux_problem_linear(ms[j], 4096, 4096, x, w, y);
+        p.liberties |= liberties;
+        name_choice(&p, m, cells[j], sizeof cells[j]);
+    }
+    write_line(out, "%-10s %-14s %-22s %-22s %-22s %-22s", pair[0], pair[1], cells[0], cells[1],
+               cells[2], cells[3]);
+}
+
 static void write_device(page *out, const char *device)
 {
     gemmux_machine m;
@@ -94,18 +116,11 @@ static void write_device(page *out, const char *device)
     write_line(out, "## %s: %s, %s", device, m.name, gemmux_machine_arch(&m, arch, sizeof arch));
     write_line(out, "%-10s %-14s %-22s %-22s %-22s %-22s", "x", "w", "M=1", "M=16", "M=256",
                "M=4096");
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        char cells[4][48];
-        gemmux_format x = testing_format(pairs[i][0]), w = testing_format(pairs[i][1]);
-        gemmux_format y = gemmux_format_of(
-            x.id == GEMMUX_F32 || x.id == GEMMUX_F16 ? (gemmux_format_id)x.id : GEMMUX_BF16);
-        for (int j = 0; j < 4; j++) {
-            gemmux_problem p = gemmux_problem_linear(ms[j], 4096, 4096, x, w, y);
-            name_choice(&p, &m, cells[j], sizeof cells[j]);
-        }
-        write_line(out, "%-10s %-14s %-22s %-22s %-22s %-22s", pairs[i][0], pairs[i][1], cells[0],
-                   cells[1], cells[2], cells[3]);
-    }
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        write_pair(out, &m, pairs[i], 0);
+    write_line(out, "%s", "with narrow-sums:");
+    for (size_t i = 0; i < sizeof narrow_pairs / sizeof narrow_pairs[0]; i++)
+        write_pair(out, &m, narrow_pairs[i], GEMMUX_LIBERTY_NARROW_SUMS);
 }
 
 static void write_page(page *out)
