@@ -134,9 +134,9 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
     gemmux_status status = gemmux_cuda_enter(&s->place.device, error);
     if (status)
         return status;
-    status = gemmux_lt_align_scales(
-        &s->place, &operands, gemmux_lt_scale_bytes(p->x, p->m), gemmux_lt_scale_bytes(p->w, p->n),
-        (char *)operands.workspace + s->matmul.shape.workspace_bytes, error);
+    status =
+        gemmux_lt_align_scales(&s->place, &operands, gemmux_lt_scale_bytes(p->x, p->m),
+                               (char *)operands.workspace + s->matmul.shape.workspace_bytes, error);
     if (!status)
         status = gemmux_lt_choose(&s->place.lt, &s->matmul, p->m, stride_of(&call->x),
                                   call->y_row_bytes / y_each, error);

@@ -112,8 +112,9 @@ static inline void gemmux_lt_place_close(gemmux_lt_place *place, gemmux_lt_matmu
 }
 
 /* cuBLASLt reads the scales of a tensor or of rows at multiples of 16 bytes alone: elsewhere it
- * multiplies nothing and gives status 15 (asked on an H200, 13.1). So there is room in the
- * workspace for those of x and w. */
+ * multiplies nothing and gives status 15 (asked on an H200, 13.1). Those of x stand where the
+ * caller likes, so there is room in the workspace for them. Those of w have an allocation of their
+ * own in every plan (gemmux_resident_upload). */
 static inline int64_t gemmux_lt_scale_bytes(gemmux_format format, int64_t rows)
 {
     return format.scaling == GEMMUX_SCALING_ROW      ? rows * 4
@@ -123,35 +124,23 @@ static inline int64_t gemmux_lt_scale_bytes(gemmux_format format, int64_t rows)
 
 static inline int64_t gemmux_lt_scale_room(const gemmux_problem *p)
 {
-    return gemmux_round_up(gemmux_lt_scale_bytes(p->x, p->m), 256) +
-           gemmux_round_up(gemmux_lt_scale_bytes(p->w, p->n), 256);
+    return gemmux_round_up(gemmux_lt_scale_bytes(p->x, p->m), 256);
 }
 
-static inline gemmux_status gemmux_lt_align_one(const gemmux_lt_place *place, const void **scales,
-                                                int64_t bytes, char *room, void *stream,
-                                                gemmux_error *error)
+/* So many bytes of x's scales (0: leave them) go to `room`, of gemmux_lt_scale_room bytes, where
+ * they stand elsewhere. The context is current. */
+static inline gemmux_status gemmux_lt_align_scales(const gemmux_lt_place *place,
+                                                   gemmux_lt_operands *o, int64_t bytes, char *room,
+                                                   gemmux_error *error)
 {
-    if (!bytes || (uintptr_t)*scales % 16 == 0)
+    if (!bytes || (uintptr_t)o->x_scales % 16 == 0)
         return GEMMUX_OK;
     int result = place->device.cuda.copy_on_device((gemmux_cu_pointer)(uintptr_t)room,
-                                                   (gemmux_cu_pointer)(uintptr_t)*scales,
-                                                   (size_t)bytes, stream);
-    *scales = room;
+                                                   (gemmux_cu_pointer)(uintptr_t)o->x_scales,
+                                                   (size_t)bytes, o->stream);
+    o->x_scales = room;
     return result ? gemmux_cuda_fail(&place->device.cuda, result, "cuBLASLt: copying scales", error)
                   : GEMMUX_OK;
-}
-
-/* So many bytes of each operand's scales (0: leave them) go to `room`, of gemmux_lt_scale_room
- * bytes, where they stand elsewhere. The context is current. */
-static inline gemmux_status gemmux_lt_align_scales(const gemmux_lt_place *place,
-                                                   gemmux_lt_operands *o, int64_t x_bytes,
-                                                   int64_t w_bytes, char *room, gemmux_error *error)
-{
-    gemmux_status status =
-        gemmux_lt_align_one(place, &o->x_scales, x_bytes, room, o->stream, error);
-    return status ? status
-                  : gemmux_lt_align_one(place, &o->w_scales, w_bytes,
-                                        room + gemmux_round_up(x_bytes, 256), o->stream, error);
 }
 
 /* The bias in the type that cuBLASLt reads beside sums of x's type for y, on the device. Values

@@ -412,10 +412,8 @@ static gemmux_status multiply(const gemmux_call *call, const part *t, gemmux_err
     };
     const gemmux_problem *p = call->problem;
     bool x_scaled = matmul->shape.scaled && !staged_scales;
-    bool w_scaled = matmul->shape.scaled && !z->padded_w;
-    gemmux_status status =
-        gemmux_lt_align_scales(&s->place, &o, x_scaled ? gemmux_lt_scale_bytes(p->x, t->rows) : 0,
-                               w_scaled ? gemmux_lt_scale_bytes(p->w, p->n) : 0, t->room, error);
+    gemmux_status status = gemmux_lt_align_scales(
+        &s->place, &o, x_scaled ? gemmux_lt_scale_bytes(p->x, t->rows) : 0, t->room, error);
     if (!status)
         status =
             gemmux_lt_choose(&s->place.lt, matmul, t->lt_rows, x_stride,
