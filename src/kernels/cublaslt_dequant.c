@@ -70,51 +70,6 @@ static void release(void *state)
     free(s);
 }
 
-static const char *kind_of(gemmux_format f)
-{
-    switch (f.id) {
-    case GEMMUX_MXFP4:
-        return "mxfp4";
-    case GEMMUX_NVFP4:
-        return "nvfp4";
-    case GEMMUX_MXFP8:
-        return f.element == GEMMUX_CODE_E5M2 ? "mxfp8e5" : "mxfp8";
-    case GEMMUX_E4M3:
-        return gemmux_upcast_along_k(f) ? "e4m3" : "e4m3r";
-    case GEMMUX_E5M2:
-        return "e5m2";
-    case GEMMUX_INT8:
-        return gemmux_upcast_along_k(f) ? "int8" : "int8r";
-    case GEMMUX_INT4:
-        return f.zero == GEMMUX_ZERO_MIN ? "int4m" : "int4";
-    default:
-        return "nf4";
-    }
-}
-
-/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold. */
-static gemmux_status check_span(const dequant_state *s, const gemmux_packed *w, gemmux_error *error)
-{
-    int64_t bytes = s->layout.row_blocks * 4;
-    uint32_t *flags = malloc((size_t)bytes + 4);
-    gemmux_status status = GEMMUX_OK;
-    if (!flags)
-        return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cublaslt_dequant: out of memory");
-    gemmux_cu_pointer from = (gemmux_cu_pointer)(uintptr_t)w->data + (uint64_t)s->layout.flags_at;
-    int result = s->place.device.cuda.copy_to_host(flags, from, (size_t)bytes);
-    if (result)
-        status = gemmux_cuda_fail(&s->place.device.cuda, result, "cublaslt_dequant: reading flags",
-                                  error);
-    for (int64_t i = 0; i < s->layout.row_blocks && !status; i++)
-        if (flags[i] & GEMMUX_SM80_SPAN_TOO_WIDE)
-            status = gemmux_fail(error, GEMMUX_ERROR_LIBRARY,
-                                 "cublaslt_dequant: scales of one row of w, among rows %lld to "
-                                 "%lld, span more powers of two than bf16 holds",
-                                 (long long)i * 16, (long long)i * 16 + 15);
-    free(flags);
-    return status;
-}
-
 /* What multiplies all sums: a tensor's scale, the second level of nvfp4. */
 static gemmux_status find_factor(dequant_state *s, const gemmux_problem *p, const gemmux_packed *w,
                                  gemmux_error *error)
@@ -146,10 +101,7 @@ static gemmux_status choose(dequant_state *s, int64_t m, int64_t x_stride, int64
 static gemmux_status make(dequant_state *s, const gemmux_problem *p, const gemmux_packed *w,
                           gemmux_error *error)
 {
-    bool folded = p->w.id == GEMMUX_MXFP4 || p->w.id == GEMMUX_MXFP8;
-    gemmux_status status = folded ? check_span(s, w, error) : GEMMUX_OK;
-    if (!status)
-        status = find_factor(s, p, w, error);
+    gemmux_status status = find_factor(s, p, w, error);
     gemmux_lt_shape shape = {
         .x = gemmux_lt_type_of(p->x),
         .w = gemmux_lt_type_of(p->x),
@@ -190,11 +142,16 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     s->part_rows = rows_of_part(problem);
     s->lt_bytes = gemmux_lt_workspace(machine);
     gemmux_sm80_layout_of(problem->w, problem->n, problem->k, &s->layout);
-    snprintf(name, sizeof name, "dequant_%s_%s", kind_of(problem->w),
-             problem->x.id == GEMMUX_F16 ? "f16" : "bf16");
+    bool half = problem->x.id == GEMMUX_F16, shifted;
+    int kind = gemmux_upcast_kind_of(problem->w, true);
+    snprintf(name, sizeof name, "dequant_%s_%s", gemmux_upcast_kind_name(kind),
+             half ? "f16" : "bf16");
     status = gemmux_cuda_code_open(&s->code, machine, "cuda_sm80_dequant", error);
     if (!status)
         status = gemmux_cuda_code_function(&s->code, name, 0, &s->decode, error);
+    if (!status)
+        status = gemmux_upcast_look("cublaslt_dequant", &s->code, kind, half, &s->layout, w,
+                                    &shifted, error);
     if (!status) {
         status = gemmux_lt_place_open(&s->place, machine, error);
         if (!status) {

@@ -13,9 +13,9 @@
  * Rows of x go through in parts of whole 128 rows, so that what is staged stays within a limit.
  */
 #include "cublaslt_plan.h"
-#include "cuda_launch.h"
 #include "cuda_stage.h"
 #include "format.h"
+#include "gpu_functions.h"
 #include "packings/cublaslt_rows.h"
 
 #include <string.h>
@@ -212,16 +212,6 @@ static gemmux_lt_shape shape_of(const staged_state *s, const gemmux_problem *p,
     };
 }
 
-static gemmux_status find_functions(staged_state *s, gemmux_error *error)
-{
-    gemmux_status status = gemmux_cuda_code_function(&s->code, "stage_x", 0, &s->stage_x, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "stage_scales", 0, &s->stage_scales, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "stage_finish", 0, &s->stage_finish, error);
-    return status;
-}
-
 /* Rows of x that one part holds when these are staged. */
 static int64_t part_rows(int64_t m, int64_t row_bytes, int64_t staged_bytes)
 {
@@ -278,8 +268,12 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
         status = gemmux_fail(error, GEMMUX_ERROR_MEMORY, "cuBLASLt: sizes overflow");
     if (!status)
         status = gemmux_cuda_code_open(&s->code, machine, "cuda_sm80_stage", error);
-    if (!status)
-        status = find_functions(s, error);
+    if (!status) {
+        const gemmux_cuda_wanted wanted[] = {{"stage_x", &s->stage_x},
+                                             {"stage_scales", &s->stage_scales},
+                                             {"stage_finish", &s->stage_finish}};
+        status = gemmux_cuda_code_functions(&s->code, wanted, 3, error);
+    }
     if (!status) {
         status = gemmux_lt_place_open(&s->place, machine, error);
         if (!status) {

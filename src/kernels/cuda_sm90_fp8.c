@@ -111,14 +111,11 @@ static gemmux_status find_functions(state *s, const gemmux_problem *problem,
                  shapes[i].suffix);
         status = gemmux_cuda_code_function(&s->code, name, GEMMUX_FP8_SMEM, &s->forms[i], error);
     }
-    if (status || problem->op != GEMMUX_MOE)
-        return status;
-    status = gemmux_cuda_code_function(&s->code, "fp8_arrange", 0, &s->arrange, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "fp8_route", 0, &s->route, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "fp8_scatter", 0, &s->scatter, error);
-    return status;
+    const gemmux_cuda_wanted others[] = {
+        {"fp8_arrange", &s->arrange}, {"fp8_route", &s->route}, {"fp8_scatter", &s->scatter}};
+    return status || problem->op != GEMMUX_MOE
+               ? status
+               : gemmux_cuda_code_functions(&s->code, others, 3, error);
 }
 
 static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,

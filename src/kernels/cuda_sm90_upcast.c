@@ -84,19 +84,8 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
 /* What kind_traits and folds of the device code say: no scale meets the sums along K. */
 static bool is_direct(int kind, bool half)
 {
-    switch (kind) {
-    case GEMMUX_UPCAST_nvfp4:
-    case GEMMUX_UPCAST_raw:
-    case GEMMUX_UPCAST_e4m3r:
-    case GEMMUX_UPCAST_int8r:
-        return true;
-    case GEMMUX_UPCAST_mxfp4:
-    case GEMMUX_UPCAST_mxfp8:
-    case GEMMUX_UPCAST_mxfp8e5:
-        return !half;
-    default:
-        return false;
-    }
+    return gemmux_upcast_folds(kind, half) || kind == GEMMUX_UPCAST_nvfp4 ||
+           kind == GEMMUX_UPCAST_raw || kind == GEMMUX_UPCAST_e4m3r || kind == GEMMUX_UPCAST_int8r;
 }
 
 static void release(void *made)
@@ -108,27 +97,18 @@ static void release(void *made)
 
 static gemmux_status find_functions(state *s, bool half, gemmux_error *error)
 {
-    static const char *const kinds[] = {
-#define KIND_NAME(name) #name,
-        GEMMUX_UPCAST_KINDS(KIND_NAME)
-#undef KIND_NAME
-    };
+    const gemmux_cuda_wanted others[] = {
+        {"sm90_route", &s->route}, {"sm90_arrange", &s->arrange}, {"sm90_scatter", &s->scatter}};
     gemmux_status status = GEMMUX_OK;
     char name[64];
     for (int i = 0; i < GEMMUX_SM90_FORMS && !status; i++) {
         if ((i == GEMMUX_SM90_w128) == s->direct)
             continue;
-        snprintf(name, sizeof name, "sm90_%s_%s_%s", kinds[s->kind], half ? "f16" : "bf16",
-                 shapes[i].suffix);
+        snprintf(name, sizeof name, "sm90_%s_%s_%s", gemmux_upcast_kind_name(s->kind),
+                 half ? "f16" : "bf16", shapes[i].suffix);
         status = gemmux_cuda_code_function(&s->code, name, GEMMUX_SM90_SMEM, &s->forms[i], error);
     }
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "sm90_route", 0, &s->route, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "sm90_arrange", 0, &s->arrange, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "sm90_scatter", 0, &s->scatter, error);
-    return status;
+    return status ? status : gemmux_cuda_code_functions(&s->code, others, 3, error);
 }
 
 static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
@@ -148,17 +128,10 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     status = gemmux_cuda_code_open(&s->code, machine, "cuda_sm90_upcast", error);
     if (!status)
         status = find_functions(s, half, error);
-    bool folded = s->kind == GEMMUX_UPCAST_mxfp4 || s->kind == GEMMUX_UPCAST_mxfp8 ||
-                  s->kind == GEMMUX_UPCAST_mxfp8e5;
-    if (!status && folded && !half) {
-        bool shifted;
-        status = gemmux_cuda_enter(&s->code.device, error);
-        if (!status) {
-            status = gemmux_upcast_check_span("cuda_sm90_upcast", &s->code.device.cuda, &s->layout,
-                                              w, &shifted, error);
-            gemmux_cuda_leave(&s->code.device);
-        }
-    }
+    bool shifted;
+    if (!status)
+        status = gemmux_upcast_look("cuda_sm90_upcast", &s->code, s->kind, half, &s->layout, w,
+                                    &shifted, error);
     if (status) {
         release(s);
         return status;

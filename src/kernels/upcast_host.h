@@ -7,8 +7,8 @@
 #ifndef GEMMUX_UPCAST_HOST_H
 #define GEMMUX_UPCAST_HOST_H
 
-#include "cuda_launch.h"
 #include "cuda_sm80_upcast.h"
+#include "gpu_functions.h"
 #include "packings/sm80_fragments.h"
 
 /* Where things stand in a workspace, in bytes; its first bytes are counters. */
@@ -103,6 +103,23 @@ static inline int gemmux_upcast_kind_of(gemmux_format f, bool rounded)
     }
 }
 
+static inline const char *gemmux_upcast_kind_name(int kind)
+{
+    static const char *const names[GEMMUX_UPCAST_KIND_COUNT] = {
+#define GEMMUX_UPCAST_NAME(name) #name,
+        GEMMUX_UPCAST_KINDS(GEMMUX_UPCAST_NAME)
+#undef GEMMUX_UPCAST_NAME
+    };
+    return names[kind];
+}
+
+/* Whether a kind's ue8m0 scales are folded into factors, which bf16 alone holds. */
+static inline bool gemmux_upcast_folds(int kind, bool half)
+{
+    return !half && (kind == GEMMUX_UPCAST_mxfp4 || kind == GEMMUX_UPCAST_mxfp8 ||
+                     kind == GEMMUX_UPCAST_mxfp8e5);
+}
+
 /* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold, and
  * tells whether any row is shifted. The context must be current. `kernel` names it in errors. */
 static inline gemmux_status gemmux_upcast_check_span(const char *kernel, const gemmux_cuda *cuda,
@@ -135,6 +152,24 @@ static inline gemmux_status gemmux_upcast_check_span(const char *kernel, const g
         }
     }
     free(flags);
+    return status;
+}
+
+/* The same for a state whose context is not current; nothing for kinds that fold none. */
+static inline gemmux_status gemmux_upcast_look(const char *kernel, const gemmux_cuda_code *code,
+                                               int kind, bool half,
+                                               const gemmux_sm80_layout *layout,
+                                               const gemmux_packed *w, bool *shifted,
+                                               gemmux_error *error)
+{
+    *shifted = false;
+    if (!gemmux_upcast_folds(kind, half))
+        return GEMMUX_OK;
+    gemmux_status status = gemmux_cuda_enter(&code->device, error);
+    if (status)
+        return status;
+    status = gemmux_upcast_check_span(kernel, &code->device.cuda, layout, w, shifted, error);
+    gemmux_cuda_leave(&code->device);
     return status;
 }
 
