@@ -6,7 +6,7 @@
  *
  *     gpu_bench [--dry] OUT.json [FILTER [KERNEL]]
  *
- * FILTER: only cases whose name and format contain it. KERNEL: cuda_sm80_upcast unless named.
+ * FILTER: only cases whose name and format contain it. KERNEL: all that this GPU runs unless named.
  * --dry: shapes a sixteenth as wide and deep and at most 64 rows, to see that it runs; its times
  * mean nothing.
  */
@@ -20,7 +20,8 @@
 #include <string.h>
 
 static bool dry;
-static const char *kernel = "cuda_sm80_upcast";
+static const char *kernel;
+static const char *const kernels[] = {"cuda_sm80_upcast", "cuda_sm90_upcast", "cuda_sm90_fp8"};
 enum { MAX_COPIES = 24 };
 #define ROTATE_BYTES ((dry ? INT64_C(2) : INT64_C(200)) << 20)
 
@@ -415,6 +416,22 @@ static void bench_one(const bench_case *c)
     drop_weights(&weights);
 }
 
+/* fp8 by fp8 is for kernels with that in their names, and nothing else is. */
+static void bench_kernel(const char *name, const char *filter)
+{
+    gemmux_cu_module module;
+    bool fp8 = strstr(name, "fp8") != NULL;
+    kernel = name;
+    gemmux_cuda_module_take(&device.device, kernel, &module, NULL);
+    printf("== %s\n", kernel);
+    for (size_t i = 0; i < sizeof bench_cases / sizeof bench_cases[0]; i++) {
+        char text[96];
+        snprintf(text, sizeof text, "%s %s", bench_cases[i].label, bench_cases[i].w);
+        if (strstr(text, filter) && fp8 == !strncmp(bench_cases[i].x, "e4m3", 4))
+            bench_one(&bench_cases[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     gemmux_error error;
@@ -435,8 +452,6 @@ int main(int argc, char **argv)
     }
     gpu_check(&device, device.device.cuda.module_function(&read_kernel, module, "gpu_read"),
               "gpu_read");
-    kernel = argc > 3 ? argv[3] : kernel;
-    gemmux_cuda_module_take(&device.device, kernel, &module, NULL);
     read_buffer = gpu_allocate(&device, 2 * ROTATE_BYTES);
     sink = gpu_allocate(&device, 4);
     out = fopen(argv[1], "w");
@@ -445,13 +460,11 @@ int main(int argc, char **argv)
         return 1;
     }
     fprintf(out, "[");
-    for (size_t i = 0; i < sizeof bench_cases / sizeof bench_cases[0]; i++) {
-        char name[96];
-        snprintf(name, sizeof name, "%s %s", bench_cases[i].label, bench_cases[i].w);
-        bool fp8 = strstr(kernel, "fp8") != NULL;
-        if ((argc < 3 || strstr(name, argv[2])) && fp8 == !strncmp(bench_cases[i].x, "e4m3", 4))
-            bench_one(&bench_cases[i]);
-    }
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && argc < 4; i++)
+        if (machine.cc == 90 || !strstr(kernels[i], "sm90"))
+            bench_kernel(kernels[i], argc > 2 ? argv[2] : "");
+    if (argc > 3)
+        bench_kernel(argv[3], argv[2]);
     fprintf(out, "\n]\n");
     fclose(out);
     return 0;
