@@ -24,7 +24,11 @@
  *   ROUNDED_X          2^-8 |x|: bf16, the narrowest float with f32's range
  *   NARROW_SUMS        gamma's u becomes 2^-11 (f16) for at most 256 terms: longer narrow sums
  *                      must be carried on in f32. f16 also ends at 2^-24: 2^-15 amax of the row of
- *                      x and of w, which allows for steps of rows brought into f16's range
+ *                      x and of w, which allows for steps of rows brought into f16's range.
+ *                      fp8 by fp8 has neither: the matrix units of 8.9 and 9.0 add 32 products to a
+ *                      sum after cutting all 33 off 13 bits below the first bit of the largest
+ *                      (DeepSeek-V3 Technical Report, 3.3.2), which is at most A: 33 2^-13 A for
+ *                      each 32 of at most 256 terms, and 8 2^-13 A as above
  *   UNORDERED          nothing: gamma holds for every order
  *   FLUSH_SUBNORMALS   t = 2^-126 wherever t stands
  *
@@ -56,6 +60,8 @@
 #define NARROW_ROUNDOFF 0x1p-11
 #define NARROW_TERMS    256
 #define NARROW_STEP     0x1p-15
+#define FP8_CUT         0x1p-13
+#define FP8_TERMS       32 /* that are added at once */
 /* Product rows held at once: bounds memory at block * (2 k + 2 n) doubles. */
 #define BLOCK_ROWS 64
 
@@ -74,6 +80,7 @@ typedef struct checker {
     gemmux_oracle oracle;
     uint32_t liberties;
     double gamma, tiny;
+    double narrow_step; /* NARROW_STEP, or 0 where sums are not of f16 */
     const float_kind *y;
     const float_kind *rounded_w;
     bool x_exact_tf32, w_exact_tf32, x_integer;
@@ -93,6 +100,23 @@ static double gamma_of(double terms, double roundoff)
     return terms * roundoff / (1 - terms * roundoff);
 }
 
+static bool is_fp8(gemmux_format format)
+{
+    return format.id == GEMMUX_E4M3 || format.id == GEMMUX_E5M2;
+}
+
+/* What narrow sums may lose, as a part of A. */
+static double narrow_gamma(const gemmux_problem *problem)
+{
+    double terms = (double)problem->k + EXTRA_ROUNDINGS;
+    if (is_fp8(problem->x) && is_fp8(problem->w)) {
+        double k = problem->k < NARROW_TERMS ? (double)problem->k : NARROW_TERMS;
+        double each = k < FP8_TERMS ? k : FP8_TERMS;
+        return gamma_of(ceil(k / FP8_TERMS) * (each + 1) + EXTRA_ROUNDINGS, FP8_CUT);
+    }
+    return gamma_of(terms < NARROW_TERMS ? terms : NARROW_TERMS, NARROW_ROUNDOFF);
+}
+
 static void open_checker(checker *check, uint32_t liberties)
 {
     const gemmux_problem *problem = check->oracle.problem;
@@ -100,8 +124,8 @@ static void open_checker(checker *check, uint32_t liberties)
     check->liberties = liberties;
     check->gamma = gamma_of(terms, F32_ROUNDOFF);
     if (liberties & GEMMUX_LIBERTY_NARROW_SUMS) {
-        double narrow = terms < NARROW_TERMS ? terms : NARROW_TERMS;
-        check->gamma += gamma_of(narrow, NARROW_ROUNDOFF);
+        check->gamma += narrow_gamma(problem);
+        check->narrow_step = is_fp8(problem->x) && is_fp8(problem->w) ? 0 : NARROW_STEP;
     }
     check->tiny = liberties & GEMMUX_LIBERTY_FLUSH_SUBNORMALS ? 0x1p-126 : 0x1p-149;
     check->y = kind_of(problem->y);
@@ -135,9 +159,7 @@ static bool widen_x(const checker *check, const double *x, double *wide)
             double step = largest / 254 * (1 + 0x1p-8);
             d += check->x_integer ? step : fmax(step, magnitude / 16 * (1 + 0x1p-8));
         }
-        if (check->liberties & GEMMUX_LIBERTY_NARROW_SUMS) {
-            d += NARROW_STEP * largest;
-        }
+        d += check->narrow_step * largest;
         wide[j] = magnitude + d;
     }
     return finite;
@@ -162,8 +184,8 @@ static void widen_w(const checker *check, int64_t matrix, int64_t n, const doubl
     const gemmux_tensor *tensor = &check->oracle.w->tensor;
     int64_t k = check->oracle.problem->k;
     double step = 0;
-    for (int64_t j = 0; check->liberties & GEMMUX_LIBERTY_NARROW_SUMS && j < k; j++) {
-        step = isfinite(w[j]) ? fmax(step, NARROW_STEP * fabs(w[j])) : step;
+    for (int64_t j = 0; check->narrow_step > 0 && j < k; j++) {
+        step = isfinite(w[j]) ? fmax(step, check->narrow_step * fabs(w[j])) : step;
     }
     for (int64_t j = 0; j < k; j++) {
         double magnitude = fabs(w[j]), d = 2 * check->tiny;

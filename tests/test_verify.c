@@ -659,6 +659,31 @@ static void narrow_sums_lose_small_numbers(void **unused)
         }
 }
 
+/* fp8 sums keep 13 bits behind the first one of their largest number: products that are just less
+ * than that add up to nothing beside one that is large. */
+static void fp8_sums_cut_small_products(void **unused)
+{
+    (void)unused;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        scene *s =
+            make_scene(gemmux_problem_linear(1, 1, 64, parse("e4m3"), parse("e4m3"), parse("f32")));
+        uint8_t *x = (uint8_t *)(uintptr_t)s->args.x.codes;
+        uint8_t *w = (uint8_t *)(uintptr_t)s->w.tensor.codes;
+        for (int64_t j = 0; j < 64; j++) {
+            x[j] = (uint8_t)gemmux_code_encode(GEMMUX_CODE_E4M3, j ? 3.75 : 256);
+            w[j] = (uint8_t)gemmux_code_encode(GEMMUX_CODE_E4M3, j ? 2 : 256);
+        }
+        refer(s);
+        double all = s->reference[0], first = all * 65536 / (65536 + 63 * 7.5);
+        put(s, 0, 0, wrong ? all - 1.4 * (all - first) : first);
+        assert_int_equal(verify(s, GEMMUX_LIBERTIES_DEFAULT), GEMMUX_ERROR_VERIFY);
+        assert_int_equal(verify(s, GEMMUX_LIBERTY_NARROW_SUMS),
+                         wrong ? GEMMUX_ERROR_VERIFY : GEMMUX_OK);
+        assert_true(s->result.worst > 0.7);
+        free_scene(s);
+    }
+}
+
 static void quantised_x(void **unused)
 {
     (void)unused;
@@ -881,6 +906,7 @@ int main(void)
         cmocka_unit_test(overflow_of_y),
         cmocka_unit_test(liberties_are_just_wide_enough),
         cmocka_unit_test(narrow_sums_lose_small_numbers),
+        cmocka_unit_test(fp8_sums_cut_small_products),
         cmocka_unit_test(quantised_x),
         cmocka_unit_test(quantised_x_at_its_worst),
         cmocka_unit_test(distributed_minimum),
