@@ -5,6 +5,7 @@
  * (copies of) problem, machine and policy, where explain only reads.
  */
 #include "error.h"
+#include "machine.h"
 #include "select.h"
 
 #include <inttypes.h>
@@ -204,12 +205,13 @@ static bool change_library(world *w, const gemmux_reason *r, gemmux_change *chan
     const gemmux_kernel *k = w->rows[0];
     gemmux_library *library = &w->machine.library[k->library];
     const char *name = gemmux_library_name((gemmux_library_id)k->library);
+    char version[32];
     change->power = GEMMUX_POWER_INSTALL;
     switch (r->check) {
     case GEMMUX_CHECK_LIBRARY_ABSENT:
     case GEMMUX_CHECK_LIBRARY_OLD:
-        snprintf(change->text, sizeof change->text, "%s %d.%d or newer installed", name,
-                 k->library_min / 10000, k->library_min / 100 % 100);
+        snprintf(change->text, sizeof change->text, "%s %s or newer installed", name,
+                 gemmux_version_text(k->library_min, 2, version, sizeof version));
         library->present = true;
         library->version = k->library_min;
         library->arch_set = 0;

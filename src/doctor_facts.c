@@ -56,25 +56,18 @@ static bool number_of(const char *subject, const char *word, size_t length, doub
     return true;
 }
 
-static void version_text(int version, char *text, size_t size)
-{
-    if (version % 100)
-        snprintf(text, size, "%d.%d.%d", version / 10000, version / 100 % 100, version % 100);
-    else
-        snprintf(text, size, "%d.%d", version / 10000, version / 100 % 100);
-}
-
 /* The assembler of this machine, which a described one has not. */
 static bool ptxas_here(const gemmux_cause *cause, const gemmux_machine *m, double *out, char *text,
                        size_t size)
 {
-    char path[256];
+    char path[256], number[32];
     int32_t release;
     if (!m || m->described ||
         !gemmux_probe_ptxas(gemmux_doctor_detail(cause, "ptxas", 5), path, sizeof path, &release))
         return false;
     *out = release;
-    snprintf(text, size, "%d.%d (%.70s)", release / 10000, release / 100 % 100, path);
+    snprintf(text, size, "%s (%.70s)", gemmux_version_text(release, 2, number, sizeof number),
+             path);
     return true;
 }
 
@@ -102,7 +95,7 @@ static bool value_here(const gemmux_cause *cause, const gemmux_machine *m, const
         if (libraries[i].id == GEMMUX_LIB_CUDA)
             snprintf(text, size, "%d.%d", library->version / 1000, library->version % 1000 / 10);
         else
-            version_text(library->version, text, size);
+            gemmux_version_text(library->version, 0, text, size);
         return true;
     }
     if (!strcmp(subject, "cc") && cuda) {

@@ -5,6 +5,8 @@
  */
 #include "select.h"
 
+#include "machine.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -165,10 +167,9 @@ static void append_triples(text *t, const gemmux_kernel *kernel)
 
 static void append_version(text *t, const gemmux_kernel *kernel, int64_t version)
 {
-    char words[64];
-    snprintf(words, sizeof words, "%s %d.%d.%d",
-             gemmux_library_name((gemmux_library_id)kernel->library), (int)(version / 10000),
-             (int)(version / 100 % 100), (int)(version % 100));
+    char words[64], number[32];
+    snprintf(words, sizeof words, "%s %s", gemmux_library_name((gemmux_library_id)kernel->library),
+             gemmux_version_text(version, 3, number, sizeof number));
     append(t, words);
 }
 

@@ -2,6 +2,7 @@
 #include "forecast.h"
 
 #include "error.h"
+#include "wildcard.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -36,9 +37,8 @@ static bool splits_k(const char *name)
 
 static bool ends_in(const char *name, const char *const *words)
 {
-    size_t length = strlen(name);
     for (; *words; words++)
-        if (length >= strlen(*words) && strcmp(name + length - strlen(*words), *words) == 0)
+        if (gemmux_ends_with(name, *words))
             return true;
     return false;
 }

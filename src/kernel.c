@@ -4,6 +4,8 @@
  */
 #include "kernel.h"
 
+#include "machine.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -85,7 +87,7 @@ static void describe_device(const gemmux_kernel *kernel, char *out, size_t size)
 
 const char *gemmux_kernel_needs(const gemmux_kernel *kernel, char *buffer, size_t size)
 {
-    char device[48], library[48] = "";
+    char device[48], library[48] = "", version[32];
     uint32_t x = 0, w = 0;
     for (int i = 0; i < kernel->form_count; i++) {
         x |= kernel->forms[i].x;
@@ -93,9 +95,9 @@ const char *gemmux_kernel_needs(const gemmux_kernel *kernel, char *buffer, size_
     }
     describe_device(kernel, device, sizeof device);
     if (kernel->library)
-        snprintf(library, sizeof library, "; %s %d.%d or newer",
+        snprintf(library, sizeof library, "; %s %s or newer",
                  gemmux_library_name((gemmux_library_id)kernel->library),
-                 kernel->library_min / 10000, kernel->library_min / 100 % 100);
+                 gemmux_version_text(kernel->library_min, 2, version, sizeof version));
     int at = snprintf(buffer, size, "%s%s; x", device, library);
     for (int operand = 0; operand < 2; operand++) {
         uint32_t set = operand ? w : x;

@@ -243,3 +243,14 @@ gemmux_status gemmux_machine_find(const char *name, gemmux_machine *machine, gem
             return gemmux_machine_parse(device->text, strlen(device->text), name, machine, error);
     return read_machine(name, machine, error);
 }
+
+const char *gemmux_version_text(int64_t version, int parts, char *buffer, size_t size)
+{
+    int major = (int)(version / 10000), minor = (int)(version / 100 % 100),
+        patch = (int)(version % 100);
+    if (parts == 2 || (parts == 0 && patch == 0))
+        snprintf(buffer, size, "%d.%d", major, minor);
+    else
+        snprintf(buffer, size, "%d.%d.%d", major, minor, patch);
+    return buffer;
+}

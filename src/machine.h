@@ -34,4 +34,8 @@ const gemmux_cuda_arch *gemmux_cuda_arch_find(int cc);
 
 enum { GEMMUX_SMEM_CONSERVATIVE = 48 * 1024 };
 
+/* "12.9.1" of a library's 120901; parts: 3, 2 ("12.9"), or 0 for as many as are not zero, two at
+ * least. Returns buffer. */
+const char *gemmux_version_text(int64_t version, int parts, char *buffer, size_t size);
+
 #endif

@@ -200,13 +200,14 @@ static void write_rate(double rate, const char *unit, char *buffer, size_t size)
 static void write_library(const gemmux_library *library, int id, char *buffer, size_t size)
 {
     int v = library->version;
+    char number[32];
     const char *code = library->arch_set == 0 ? "" : library->arch_set == 1 ? " no-code" : " code";
     if (!library->present)
         snprintf(buffer, size, "none");
     else if (id == GEMMUX_LIB_CUDA)
         snprintf(buffer, size, "%d.%d%s", v / 1000, v % 1000 / 10, code);
     else
-        snprintf(buffer, size, "%d.%d.%d%s", v / 10000, v / 100 % 100, v % 100, code);
+        snprintf(buffer, size, "%s%s", gemmux_version_text(v, 3, number, sizeof number), code);
 }
 
 static void write_isa(uint32_t isa, char *buffer, size_t size)

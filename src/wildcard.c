@@ -6,6 +6,17 @@
 
 #include <string.h>
 
+bool gemmux_ends_with(const char *text, const char *end)
+{
+    return gemmux_slice_ends_with(text, strlen(text), end);
+}
+
+bool gemmux_slice_ends_with(const char *text, size_t length, const char *end)
+{
+    size_t wanted = strlen(end);
+    return length >= wanted && memcmp(text + length - wanted, end, wanted) == 0;
+}
+
 bool gemmux_glob_match(const char *glob, size_t glob_length, const char *text, size_t length)
 {
     const char *stop = glob + glob_length, *end = text + length, *star = NULL, *resume = NULL;

@@ -4,15 +4,10 @@
  * taken; where they are silent the shapes of the layers are asked, which cannot be wrong.
  */
 #include "scheme.h"
+#include "wildcard.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool ends(const char *name, const char *end)
-{
-    size_t length = strlen(name), size = strlen(end);
-    return length >= size && strcmp(name + length - size, end) == 0;
-}
 
 /* Rows of the first layer of this name, and how many there are. */
 static int64_t rows_of(const gemmux_model *model, const char *const *names, int32_t *count)
@@ -22,7 +17,7 @@ static int64_t rows_of(const gemmux_model *model, const char *const *names, int3
     for (int32_t i = 0; i < model->source_count; i++) {
         const gemmux_layer *layer = &model->sources[i].layer;
         for (const char *const *name = names; *name; name++) {
-            if (!ends(layer->name, *name))
+            if (!gemmux_ends_with(layer->name, *name))
                 continue;
             rows = rows ? rows : layer->n;
             ++*count;

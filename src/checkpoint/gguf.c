@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "wildcard.h"
 
 #define MAX_DEPTH      4       /* arrays of arrays; llama.cpp writes none */
 #define MAX_DIMENSIONS 4       /* GGML_MAX_DIMS */
@@ -75,8 +76,7 @@ static bool is_text(slice text, const char *word)
 
 static bool ends_in(slice text, const char *end)
 {
-    size_t length = strlen(end);
-    return text.size > length && memcmp(text.data + text.size - length, end, length) == 0;
+    return gemmux_slice_ends_with((const char *)text.data, text.size, end);
 }
 
 /* ---------------------------------------------------------------------------- key-value pairs --

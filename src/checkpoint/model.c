@@ -8,6 +8,7 @@
 #include "nearest.h"
 #include "safetensors.h"
 #include "scheme.h"
+#include "wildcard.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,12 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcmp(text + length - end_length, end) == 0;
-}
 
 /* "FOLDER/name" for the folder of `path`, allocated. */
 static char *beside(const char *path, const char *name)
@@ -135,7 +130,7 @@ static gemmux_status read_split(gemmux_model *model, const char *path, gemmux_gg
     char *end = NULL;
     size_t length = strlen(path), tail = strlen("-00001-of-00003.gguf");
     snprintf(mark, sizeof mark, "-of-%05d.gguf", info->split_count);
-    if (length >= tail && ends_with(path, mark) && path[length - tail] == '-')
+    if (length >= tail && gemmux_ends_with(path, mark) && path[length - tail] == '-')
         number = strtol(path + length - tail + 1, &end, 10);
     if (!end || number < 0 || end != path + length - tail + 6)
         return gemmux_fail(error, GEMMUX_ERROR_INPUT,
@@ -150,7 +145,8 @@ static gemmux_status read_split(gemmux_model *model, const char *path, gemmux_gg
         gemmux_file_map map;
         if (i == number)
             continue;
-        snprintf(other + length - tail, tail + 1, "-%05d%s", i, mark);
+        snprintf(mark, sizeof mark, "%05d", i); /* five digits: read above, and i is no more */
+        memcpy(other + length - tail + 1, mark, 5);
         status = gemmux_file_map_open(other, &map, error);
         if (!status)
             status = read_map(model, &map, info, error);
@@ -164,9 +160,9 @@ static gemmux_status open_file(gemmux_model *model, const char *path, gemmux_err
     gemmux_file_map map;
     gemmux_gguf_info info = {0};
     gemmux_status status = GEMMUX_OK;
-    if (ends_with(path, ".json") && model->catalog.headers_only)
+    if (gemmux_ends_with(path, ".json") && model->catalog.headers_only)
         return gemmux_open_json(model, path, error);
-    if (ends_with(path, ".json")) {
+    if (gemmux_ends_with(path, ".json")) {
         status = gemmux_read_config(model, path, error);
         return status ? status : gemmux_safetensors_index_read(&model->catalog, path, error);
     }
@@ -202,13 +198,13 @@ static void note(char **first, int *count, const char *prefix, const char *name)
 static void look(DIR *directory, const char *prefix, folder *f)
 {
     for (const struct dirent *entry; (entry = readdir(directory));) {
-        if (ends_with(entry->d_name, ".safetensors.index.json"))
+        if (gemmux_ends_with(entry->d_name, ".safetensors.index.json"))
             note(&f->index, &f->index_count, prefix, entry->d_name);
-        else if (ends_with(entry->d_name, ".safetensors"))
+        else if (gemmux_ends_with(entry->d_name, ".safetensors"))
             note(&f->single, &f->single_count, prefix, entry->d_name);
-        else if (ends_with(entry->d_name, ".gguf"))
+        else if (gemmux_ends_with(entry->d_name, ".gguf"))
             note(&f->gguf, &f->gguf_count, prefix, entry->d_name);
-        if (ends_with(entry->d_name, ".gguf") && strstr(entry->d_name, "-00001-of-"))
+        if (gemmux_ends_with(entry->d_name, ".gguf") && strstr(entry->d_name, "-00001-of-"))
             note(&f->split, &f->split_count, prefix, entry->d_name);
     }
 }

@@ -5,6 +5,7 @@
  */
 #include "error.h"
 #include "scheme.h"
+#include "wildcard.h"
 
 #include <string.h>
 
@@ -18,7 +19,7 @@ static bool is_float(const gemmux_stored *tensor)
 static bool stem_ends(const gemmux_stored *weight, size_t stem_length, const char *end)
 {
     size_t length = strlen(end);
-    return stem_length >= length && memcmp(weight->name + stem_length - length, end, length) == 0 &&
+    return gemmux_slice_ends_with(weight->name, stem_length, end) &&
            (stem_length == length || weight->name[stem_length - length - 1] == '.');
 }
 

@@ -5,6 +5,7 @@
  * the scanner's business (gpu_code.c).
  */
 #include "error.h"
+#include "machine.h"
 #include "probe/places.h"
 #include "probe/probe.h"
 
@@ -134,8 +135,7 @@ static void find_version(const finder *f, const char *path, const char *name, ch
     bool named = name_version(name, version);
     if (!strchr(version, '.') && !strncmp(name, "libcublasLt.so", 14) &&
         gemmux_probe_version(GEMMUX_LIB_CUBLASLT, path, &number)) {
-        snprintf(version, 32, "%d.%d.%d", (int)number / 10000, (int)number / 100 % 100,
-                 (int)number % 100);
+        gemmux_version_text(number, 3, version, 32);
         return;
     }
     if (!named)
