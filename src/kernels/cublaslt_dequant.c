@@ -70,6 +70,12 @@ static void release(void *state)
     free(s);
 }
 
+/* Products of codes and scales, which may be more than f16 holds: known when weights are. */
+static bool rounds_to_f16(const gemmux_problem *p)
+{
+    return p->x.id == GEMMUX_F16 && !p->w.two_level && p->w.scaling != GEMMUX_SCALING_TENSOR;
+}
+
 /* What multiplies all sums: a tensor's scale, the second level of nvfp4. */
 static gemmux_status find_factor(dequant_state *s, const gemmux_problem *p, const gemmux_packed *w,
                                  gemmux_error *error)
@@ -101,7 +107,11 @@ static gemmux_status choose(dequant_state *s, int64_t m, int64_t x_stride, int64
 static gemmux_status make(dequant_state *s, const gemmux_problem *p, const gemmux_packed *w,
                           gemmux_error *error)
 {
-    gemmux_status status = find_factor(s, p, w, error);
+    uint32_t flags, refused = rounds_to_f16(p) ? GEMMUX_SM80_BEYOND_F16 : 0;
+    gemmux_status status = gemmux_upcast_check_flags("cublaslt_dequant", &s->place.device.cuda,
+                                                     &s->layout, w, refused, &flags, error);
+    if (!status)
+        status = find_factor(s, p, w, error);
     gemmux_lt_shape shape = {
         .x = gemmux_lt_type_of(p->x),
         .w = gemmux_lt_type_of(p->x),
@@ -271,8 +281,8 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 /* ---- contract ---- */
 
 /* Codes times their scale are numbers of x's type: mxfp4, mxfp8 and nvfp4 in bf16, nvfp4 in f16,
- * and one scale a tensor of codes that are, which multiplies the sums. Others are rounded to bf16;
- * not to f16, beyond whose 65504 a code times its scale may lie. */
+ * and one scale a tensor of codes that are, which multiplies the sums. Others are
+ * rounded; to f16 where no code times its scale can be beyond 65504, which prepare sees. */
 #define EXACT(xs, ws, ...)                                                                         \
     {                                                                                              \
         .x = GEMMUX_BIT(xs), .w = (ws), .y = GEMMUX_BIT(xs) | GEMMUX_BIT(GEMMUX_F32),              \
@@ -302,6 +312,7 @@ static const gemmux_form forms[] = {
     EXACT(GEMMUX_F16, GEMMUX_BIT(GEMMUX_NVFP4), .w_zero = 0),
     EXACT(GEMMUX_F16, CODES, TENSOR),
     ROUNDED(GEMMUX_BF16, OTHERS | GEMMUX_BIT(GEMMUX_E5M2)),
+    ROUNDED(GEMMUX_F16, OTHERS),
 };
 
 const gemmux_kernel gemmux_kernel_cublaslt_dequant = {

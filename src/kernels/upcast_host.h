@@ -120,18 +120,18 @@ static inline bool gemmux_upcast_folds(int kind, bool half)
                      kind == GEMMUX_UPCAST_mxfp8e5);
 }
 
-/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold, and
- * tells whether any row is shifted. The context must be current. `kernel` names it in errors. */
-static inline gemmux_status gemmux_upcast_check_span(const char *kernel, const gemmux_cuda *cuda,
-                                                     const gemmux_sm80_layout *layout,
-                                                     const gemmux_packed *w, bool *shifted,
-                                                     gemmux_error *error)
+/* Refuses rows with any of the flags `refused`, and gathers the flags of all. The context must be
+ * current. `kernel` names it in errors. */
+static inline gemmux_status gemmux_upcast_check_flags(const char *kernel, const gemmux_cuda *cuda,
+                                                      const gemmux_sm80_layout *layout,
+                                                      const gemmux_packed *w, uint32_t refused,
+                                                      uint32_t *all, gemmux_error *error)
 {
     int64_t bytes = layout->row_blocks * 4;
     uint32_t *flags = calloc((size_t)bytes + 4, 1);
     gemmux_status status = GEMMUX_OK;
     char what[80];
-    *shifted = false;
+    *all = 0;
     if (!flags)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY, "%s: out of memory", kernel);
     snprintf(what, sizeof what, "%s: reading its flags", kernel);
@@ -142,16 +142,33 @@ static inline gemmux_status gemmux_upcast_check_span(const char *kernel, const g
         if (result)
             status = gemmux_cuda_fail(cuda, result, what, error);
         for (int64_t i = 0; i < layout->row_blocks && !status; i++) {
-            *shifted |= (flags[i] & GEMMUX_SM80_SHIFTED) != 0;
-            if (flags[i] & GEMMUX_SM80_SPAN_TOO_WIDE)
+            *all |= flags[i];
+            if (flags[i] & refused)
                 status = gemmux_fail(error, GEMMUX_ERROR_DEVICE,
                                      "%s: scales of one row of w, among rows %lld to %lld of "
-                                     "matrix %lld, span more powers of two than bf16 holds",
+                                     "matrix %lld, %s",
                                      kernel, (long long)i * 16, (long long)i * 16 + 15,
-                                     (long long)matrix);
+                                     (long long)matrix,
+                                     flags[i] & refused & GEMMUX_SM80_SPAN_TOO_WIDE
+                                         ? "span more powers of two than bf16 holds"
+                                         : "allow weights beyond 65504, the largest number of f16");
         }
     }
     free(flags);
+    return status;
+}
+
+/* ue8m0 scales are folded into bf16 factors: refuses rows that span more than bf16 can hold, and
+ * tells whether any row is shifted. The context must be current. */
+static inline gemmux_status gemmux_upcast_check_span(const char *kernel, const gemmux_cuda *cuda,
+                                                     const gemmux_sm80_layout *layout,
+                                                     const gemmux_packed *w, bool *shifted,
+                                                     gemmux_error *error)
+{
+    uint32_t all;
+    gemmux_status status =
+        gemmux_upcast_check_flags(kernel, cuda, layout, w, GEMMUX_SM80_SPAN_TOO_WIDE, &all, error);
+    *shifted = (all & GEMMUX_SM80_SHIFTED) != 0;
     return status;
 }
 

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "packing.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef unsigned char byte;
@@ -301,6 +302,31 @@ static int widest_scale(int element)
     return 254 - (element == GEMMUX_CODE_E2M1 ? 126 : element == GEMMUX_CODE_E4M3 ? 120 : 112);
 }
 
+/* The largest magnitude of a code less its zero point. */
+static double widest_code(gemmux_format f)
+{
+    switch (f.element) {
+    case GEMMUX_CODE_E4M3:
+        return 448;
+    case GEMMUX_CODE_E5M2:
+        return 57344;
+    case GEMMUX_CODE_INT8:
+        return 128;
+    case GEMMUX_CODE_INT4:
+        return f.zero ? 15 : 8;
+    default:
+        return f.element == GEMMUX_CODE_E2M1 ? 6 : 1;
+    }
+}
+
+/* The bits of a float's magnitude, which grow with it. */
+static uint32_t magnitude_bits(const byte *from, int bytes)
+{
+    uint32_t bits = 0;
+    memcpy(&bits, from, (size_t)bytes);
+    return bits & ((UINT32_C(1) << (bytes * 8 - 1)) - 1);
+}
+
 static uint32_t pack_scales(const gemmux_tensor *w, const gemmux_sm80_layout *at, byte *base,
                             int64_t matrix, int64_t n)
 {
@@ -310,6 +336,7 @@ static uint32_t pack_scales(const gemmux_tensor *w, const gemmux_sm80_layout *at
     int row = (int)(n % GEMMUX_SM80_ROWS);
     uint32_t flags = 0;
     int largest = 0, smallest = 255;
+    uint32_t scale_bits = 0, minimum_bits = 0;
     for (int64_t group = 0; at->scale_bytes && group < count; group++) {
         int64_t to = block * at->block_scales + scale_at(f, at, row, group);
         const byte *scale = (const byte *)w->scales + (first + group) * at->scale_bytes;
@@ -318,6 +345,15 @@ static uint32_t pack_scales(const gemmux_tensor *w, const gemmux_sm80_layout *at
             memcpy(base + at->zeros_at + to * at->zero_bytes,
                    (const byte *)w->zeros + (first + group) * at->zero_bytes,
                    (size_t)at->zero_bytes);
+        if (at->scale_bytes > 1) {
+            uint32_t bits = magnitude_bits(scale, at->scale_bytes);
+            scale_bits = bits > scale_bits ? bits : scale_bits;
+            if (f.zero == GEMMUX_ZERO_MIN) {
+                bits = magnitude_bits((const byte *)w->zeros + (first + group) * at->zero_bytes,
+                                      at->zero_bytes);
+                minimum_bits = bits > minimum_bits ? bits : minimum_bits;
+            }
+        }
         largest = *scale > largest ? *scale : largest;
         smallest = *scale < smallest ? *scale : smallest;
     }
@@ -337,6 +373,12 @@ static uint32_t pack_scales(const gemmux_tensor *w, const gemmux_sm80_layout *at
         factor = (float)gemmux_code_decode((gemmux_code)f.scale, code);
     }
     memcpy(base + at->factors_at + n * 4, &factor, 4);
+    double scale = at->scale_bytes > 1 ? gemmux_code_decode((gemmux_code)f.scale, scale_bits) : 0;
+    double minimum =
+        f.zero == GEMMUX_ZERO_MIN ? gemmux_code_decode((gemmux_code)f.scale, minimum_bits) : 0;
+    scale = f.scaling && !at->scale_bytes ? fabs((double)factor) : scale;
+    if (!(scale * widest_code(f) + minimum <= 65504))
+        flags |= GEMMUX_SM80_BEYOND_F16;
     return flags;
 }
 

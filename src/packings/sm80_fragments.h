@@ -31,7 +31,8 @@
  * INT8 the scale of a row or tensor. Other codes have that one as a group as long as the row.
  * flags: one u32 a row block: bits 0..15, fragment row r has a NaN code (E4M3), so that all of its
  * y is NaN; bit 16: some row's ue8m0 scales span more than bf16 can hold beside the codes; bit 17:
- * some row has a shift.
+ * some row has a shift; bit 18: some row's scales, none of them ue8m0, let a code be more than
+ * f16's 65504.
  * shifts: one byte a row, what must be taken from its ue8m0 scales, and given back to its sums, for
  * the largest to fit bf16 beside the codes' own factor; 0 for every ordinary row.
  */
@@ -45,6 +46,7 @@ enum {
     GEMMUX_SM80_UNIT_K = 64,
     GEMMUX_SM80_SPAN_TOO_WIDE = 1 << 16,
     GEMMUX_SM80_SHIFTED = 1 << 17,
+    GEMMUX_SM80_BEYOND_F16 = 1 << 18,
 };
 
 typedef struct gemmux_sm80_layout {
