@@ -4,9 +4,10 @@
  * experts chosen) rotated past the L2 cache where M is small, median of repeated launches. Beside
  * each stands what a plain read of the same bytes takes in one launch, in the same run.
  *
- *     gpu_bench [--dry] OUT.json [FILTER [KERNEL]]
+ *     gpu_bench [--dry] OUT.json [FILTER [KERNEL [LARGEST]]]
  *
  * FILTER: only cases whose name and format contain it. KERNEL: all that this GPU runs unless named.
+ * LARGEST: no more rows or tokens than that.
  * --dry: shapes a sixteenth as wide and deep and at most 64 rows, to see that it runs; its times
  * mean nothing.
  */
@@ -20,6 +21,7 @@
 #include <string.h>
 
 static bool dry;
+static int64_t most_rows = INT64_MAX;
 static const char *kernel;
 static const char *const kernels[] = {"cuda_sm80_upcast", "cuda_sm90_upcast", "cuda_sm90_fp8"};
 enum { MAX_COPIES = 24 };
@@ -378,7 +380,7 @@ static void bench_one(const bench_case *c)
     int64_t largest = 0;
     gemmux_format_parse(c->x, &x, &error);
     gemmux_format_parse(c->w, &w, &error);
-    for (int i = 0; c->m[i] && (!dry || c->m[i] <= 64); i++)
+    for (int i = 0; c->m[i] && c->m[i] <= (dry ? 64 : most_rows); i++)
         largest = c->m[i];
     bool fp8 = x.element == GEMMUX_CODE_E4M3;
     p = gemmux_problem_linear(largest, dry ? c->n / 16 : c->n, dry ? c->k / 16 / 8 * 8 : c->k, x, w,
@@ -440,7 +442,7 @@ int main(int argc, char **argv)
     argc -= dry;
     argv += dry;
     if (argc < 2) {
-        fprintf(stderr, "usage: gpu_bench [--dry] OUT.json [FILTER [KERNEL]]\n");
+        fprintf(stderr, "usage: gpu_bench [--dry] OUT.json [FILTER [KERNEL [LARGEST]]]\n");
         return 2;
     }
     gpu_open(&device);
@@ -452,6 +454,7 @@ int main(int argc, char **argv)
     }
     gpu_check(&device, device.device.cuda.module_function(&read_kernel, module, "gpu_read"),
               "gpu_read");
+    most_rows = argc > 4 ? strtoll(argv[4], NULL, 10) : most_rows;
     read_buffer = gpu_allocate(&device, 2 * ROTATE_BYTES);
     sink = gpu_allocate(&device, 4);
     out = fopen(argv[1], "w");
