@@ -73,7 +73,9 @@ static void release(void *state)
 /* Products of codes and scales, which may be more than f16 holds: known when weights are. */
 static bool rounds_to_f16(const gemmux_problem *p)
 {
-    return p->x.id == GEMMUX_F16 && !p->w.two_level && p->w.scaling != GEMMUX_SCALING_TENSOR;
+    bool codes_alone =
+        p->w.scaling == GEMMUX_SCALING_TENSOR && (p->w.id == GEMMUX_E4M3 || p->w.id == GEMMUX_INT8);
+    return p->x.id == GEMMUX_F16 && !p->w.two_level && !codes_alone;
 }
 
 /* What multiplies all sums: a tensor's scale, the second level of nvfp4. */
