@@ -131,4 +131,26 @@ template <int PENDING> __device__ __forceinline__ void copy_async_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+/* ---- barriers that count arrivals; addresses are of shared memory ---- */
+
+__device__ __forceinline__ void barrier_init(uint32_t barrier, int arrivals)
+{
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
+}
+
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier)
+{
+    asm volatile("{.reg .b64 s; mbarrier.arrive.shared.b64 s, [%0];}" ::"r"(barrier) : "memory");
+}
+
+/* Until the phase of that parity is over. */
+__device__ __forceinline__ void barrier_poll(uint32_t barrier, uint32_t parity)
+{
+    asm volatile("{.reg .pred p;\n"
+                 "again: mbarrier.test_wait.parity.shared.b64 p, [%0], %1;\n"
+                 "@!p bra again;}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The streaming forms s1 and s2 of cuda_sm80_upcast: few rows of x, so that reading w is all the
- * work. One block a multiprocessor, each with an equal run of the product's row blocks, so that no
+ * The streaming form s2 of cuda_sm80_upcast: up to 16 rows of x, so that reading w is all the work.
+ * One block a multiprocessor, each with an equal run of the product's row blocks, so that no
  * sums are shared between blocks; they are cut into chunks, and a chunk's steps (KT units along K)
  * are dealt to the warps in equal runs, wherever row blocks end. Codes and scales come by cp.async,
  * DEPTH steps a warp ahead, across the ends of chunks; x comes through L1. A warp leaves its sums
@@ -10,65 +10,19 @@
  */
 #pragma once
 
-#include "cuda_sm80_tile.cuh"
+#include "cuda_sm80_routing.cuh"
 
 namespace
 {
 
-/* Rows of a moe whose routing is so short that each block reads it: groups of at most ROWS product
- * rows that meet the same expert. */
-template <int ROWS> struct short_routing {
-    enum { MOST = GEMMUX_UPCAST_DIRECT_ROWS };
-    int experts[MOST];
-    int ids[MOST];
-    uint8_t ranks[MOST]; /* among the rows of its expert */
-    uint8_t entries_of[MOST], counts[MOST];
-    uint8_t rows[MOST][ROWS];
-
-    /* By the whole block; returns the number of groups. */
-    __device__ int fill(const parameters &p)
-    {
-        int i = threadIdx.x, rank = 0, same = 0, entry = 0;
-        if (i < p.m)
-            ids[i] = p.expert_ids[i];
-        __syncthreads();
-        if (i < p.m) {
-            for (int j = 0; j < p.m; j++) {
-                bool equal = ids[j] == ids[i];
-                same += equal;
-                rank += equal && j < i;
-            }
-            ranks[i] = uint8_t(rank);
-        }
-        __syncthreads();
-        bool opens = i < p.m && rank % ROWS == 0;
-        if (opens) {
-            for (int j = 0; j < i; j++)
-                entry += ranks[j] % ROWS == 0;
-            entries_of[i] = uint8_t(entry);
-            experts[entry] = ids[i];
-            counts[entry] = uint8_t(min(ROWS, same - rank));
-        }
-        __syncthreads();
-        if (i < p.m)
-            for (int j = 0; j <= i; j++)
-                if (ids[j] == ids[i] && ranks[j] == rank - rank % ROWS)
-                    rows[entries_of[j]][rank % ROWS] = uint8_t(i);
-        int groups = 0;
-        for (int j = 0; j < p.m; j++)
-            groups += ranks[j] % ROWS == 0;
-        __syncthreads();
-        return groups;
-    }
-};
-
-template <int KIND, bool F16, int NT> struct stream {
+template <int KIND, bool F16> struct stream {
     using T = kind_traits<KIND>;
-    static constexpr int WARPS = NT == 1 ? GEMMUX_UPCAST_S1_WARPS : GEMMUX_UPCAST_S2_WARPS;
+    static constexpr int NT = 2; /* columns of y by eight, which the matrix unit takes */
+    static constexpr int WARPS = GEMMUX_UPCAST_STREAM_WARPS;
     static constexpr int THREADS = WARPS * 32, ROWS = NT * 8;
-    static constexpr int KT = T::bits == 16 ? 1 : 16 / T::bits / NT; /* units a step */
-    static constexpr int CODES = KT * T::bits * 128;                 /* bytes a step */
-    static constexpr int CHUNK = 16;                                 /* row blocks at most */
+    static constexpr int KT = T::bits == 4 ? 2 : 1;  /* units a step */
+    static constexpr int CODES = KT * T::bits * 128; /* bytes a step */
+    static constexpr int CHUNK = 16;                 /* row blocks at most */
     /* Behind the codes of a stage: scales, and zero points or minima, of each pair of rows. */
     static constexpr int SCALE = T::plain ? 0 : T::mx ? 4 : 8;
     static constexpr int ZERO = T::minima ? 8 : T::int4 ? 4 : 0;
@@ -114,21 +68,6 @@ template <int KIND, bool F16, int NT> struct stream {
         uint8_t first[CHUNK], last[CHUNK];
     };
 
-    static __device__ __forceinline__ int expert_of(const parameters &p, const routing &list,
-                                                    int entry)
-    {
-        return !p.experts ? 0 : p.routed ? p.tiles[3 * entry] : list.experts[entry];
-    }
-
-    /* Product row of row r of a group. */
-    static __device__ __forceinline__ int product_row(const parameters &p, const routing &list,
-                                                      int entry, int r)
-    {
-        return !p.experts ? r
-               : p.routed ? p.sorted[p.tiles[3 * entry + 1] + r]
-                          : list.rows[entry][r];
-    }
-
     /* ---- loading ---- */
 
     /* Where this warp will read next, DEPTH steps ahead of what it multiplies. */
@@ -140,11 +79,6 @@ template <int KIND, bool F16, int NT> struct stream {
         const uint8_t *scales, *zeros;
     };
 
-    static __device__ __forceinline__ int scale_bytes(const parameters &p)
-    {
-        return p.scale_code == GEMMUX_CODE_F32 ? 4 : 2;
-    }
-
     /* Scales that are not beside their unit: of groups of any length, with zero points. */
     static __device__ __forceinline__ void fetch_groups(const parameters &p, const cursor &c,
                                                         uint32_t to)
@@ -153,7 +87,7 @@ template <int KIND, bool F16, int NT> struct stream {
         if (k >= KT)
             return;
         bool valid = c.u + k < p.units;
-        int at = int(scale_offset(p, valid ? c.u + k : 0)), each = scale_bytes(p);
+        int at = scale_offset(p, valid ? c.u + k : 0), each = scale_bytes(p);
         const uint8_t *scales = c.scales + at * each, *minima = c.zeros + at * each;
         uint32_t pair = to + (g * KT + k) * 8;
         if (p.scale_block) { /* one, maybe of two bytes: the word that it is in */
@@ -274,7 +208,7 @@ template <int KIND, bool F16, int NT> struct stream {
                 uint2 v = *reinterpret_cast<const uint2 *>(pair);
                 to[k].scale[0] = v.x, to[k].scale[1] = v.y;
                 if (p.scale_block && p.scale_code != GEMMUX_CODE_F32 &&
-                    (row_block * p.groups + int(scale_offset(p, u + k))) & 1)
+                    (row_block * p.groups + scale_offset(p, u + k)) & 1)
                     to[k].scale[0] >>= 16;
                 if (T::minima) {
                     v = *reinterpret_cast<const uint2 *>(pair + KT * 64);
@@ -422,9 +356,7 @@ template <int KIND, bool F16, int NT> struct stream {
             if (of.n >= p.n)
                 continue;
             int expert = expert_of(p, list, of.entry);
-            int count = !p.experts ? p.m
-                        : p.routed ? p.tiles[3 * of.entry + 2]
-                                   : list.counts[of.entry];
+            int count = rows_of(p, list, of.entry);
             bool known = !p.experts || (expert >= 0 && expert < p.experts);
             finisher f = open_finisher<KIND, F16>(p, p.w + (known ? expert : 0) * p.matrix_bytes,
                                                   known ? expert : 0, of.n);
@@ -456,7 +388,7 @@ template <int KIND, bool F16, int NT> struct stream {
             int at = c.first + r, entry = p.experts ? at / p.row_blocks : 0;
             int row_block = at - entry * p.row_blocks;
             int expert = expert_of(p, list, entry);
-            int count = !p.experts ? p.m : p.routed ? p.tiles[3 * entry + 2] : list.counts[entry];
+            int count = rows_of(p, list, entry);
             bool known = !p.experts || (expert >= 0 && expert < p.experts);
             block b = open_block<KIND>(p, p.w + (known ? expert : 0) * p.matrix_bytes, row_block);
             const char *x[NT];
@@ -480,16 +412,12 @@ template <int KIND, bool F16, int NT> struct stream {
             if (lane == 0 && end == start + s.steps)
                 held.last[r] = uint8_t(warp);
             /* 16 rows of x miss L1 often: they are loaded a step ahead, into the registers that a
-             * unit leaves. 8 rows are there sooner than that takes. */
-            constexpr bool early = NT > 1;
+             * unit leaves. */
             uint4 columns[KT][2][NT];
-            if (early)
-                load_step(p, u, x, columns);
+            load_step(p, u, x, columns);
 #pragma unroll 1
             for (; c.v < end; c.v++, u += KT) {
                 unit<KIND> units[KT];
-                if (!early)
-                    load_step(p, u, x, columns);
                 copy_async_wait<DEPTH - 1>();
                 __syncwarp();
                 take(p, row_block, u, ring + offset, units);
@@ -499,7 +427,7 @@ template <int KIND, bool F16, int NT> struct stream {
 #pragma unroll
                 for (int k = 0; k < KT; k++) {
                     multiply_unit(p, b, units[k], u + k, columns[k], sums[k % 2]);
-                    if (early && c.v + 1 < end)
+                    if (c.v + 1 < end)
                         load_x(p, u + KT + k, x, columns[k]);
                 }
             }

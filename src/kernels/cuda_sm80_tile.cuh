@@ -83,12 +83,12 @@ __device__ __forceinline__ uint32_t zero_points(const parameters &p, uint32_t st
 }
 
 /* Offset, in scales, of what unit u reads. */
-__device__ __forceinline__ int64_t scale_offset(const parameters &p, int u)
+__device__ __forceinline__ int scale_offset(const parameters &p, int u)
 {
     if (p.fine)
-        return int64_t(u) * 32;
-    int group = int((int64_t(u) * 64) >> p.group_shift);
-    return p.scale_block ? group : int64_t(group) * 16;
+        return u * 32;
+    int group = u * 64 >> p.group_shift;
+    return p.scale_block ? group : group * 16;
 }
 
 template <int KIND>

@@ -37,10 +37,10 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[GEMMUX_UPCAST_FORMS] = {
-    [GEMMUX_UPCAST_S1] = {"s1", "a run of w past 8 rows of x", GEMMUX_UPCAST_S1_WARPS * 32, 0, 8, 0,
-                          GEMMUX_UPCAST_STREAM_SMEM},
-    [GEMMUX_UPCAST_S2] = {"s2", "a run of w past 16 rows of x", GEMMUX_UPCAST_S2_WARPS * 32, 0, 16,
-                          0, GEMMUX_UPCAST_STREAM_SMEM},
+    [GEMMUX_UPCAST_S1] = {"s1", "a run of w past 8 rows of x", GEMMUX_UPCAST_STREAM_WARPS * 32, 0,
+                          8, 0, GEMMUX_UPCAST_STREAM_SMEM},
+    [GEMMUX_UPCAST_S2] = {"s2", "a run of w past 16 rows of x", GEMMUX_UPCAST_STREAM_WARPS * 32, 0,
+                          16, 0, GEMMUX_UPCAST_STREAM_SMEM},
     [GEMMUX_UPCAST_L64] = {"l64", "128 rows of w by 64 of x", 128, 8, 64, 128 * 64 * 4,
                            GEMMUX_UPCAST_STAGES * 64 * 128},
     [GEMMUX_UPCAST_L128] = {"l128", "256 rows of w by 128 of x", 256, 16, 128, 0,
@@ -166,6 +166,13 @@ static void release(void *state)
     free(s);
 }
 
+/* Dynamic shared memory that s1 can have; no less than what every device that runs it has. */
+static int most_stream_smem(int smem_bytes)
+{
+    int most = smem_bytes - GEMMUX_UPCAST_STREAM_STATIC;
+    return most > GEMMUX_UPCAST_STREAM_SMEM ? most : GEMMUX_UPCAST_STREAM_SMEM;
+}
+
 static gemmux_status find_functions(upcast_state *s, bool half, gemmux_error *error)
 {
     static const char *const kinds[] = {
@@ -178,8 +185,10 @@ static gemmux_status find_functions(upcast_state *s, bool half, gemmux_error *er
     for (int i = 0; i < GEMMUX_UPCAST_FORMS && !status; i++) {
         snprintf(name, sizeof name, "upcast_%s_%s_%s", kinds[s->kind], half ? "f16" : "bf16",
                  shapes[i].suffix);
-        status =
-            gemmux_cuda_code_function(&s->code, name, shapes[i].smem_bytes, &s->forms[i], error);
+        int smem = shapes[i].smem_bytes;
+        if (i == GEMMUX_UPCAST_S1)
+            smem = most_stream_smem(s->smem_bytes);
+        status = gemmux_cuda_code_function(&s->code, name, smem, &s->forms[i], error);
     }
     if (!status)
         status = gemmux_cuda_code_function(&s->code, "upcast_route", 0, &s->route, error);
@@ -267,6 +276,29 @@ static gemmux_status reorder_columns(const gemmux_call *call, const workspace *a
     return gemmux_cuda_launch(&s->code, s->gather, grid, 256, 0, call->stream, &gather, error);
 }
 
+/* How s1 shares K among warps and row blocks among blocks; shared memory for the sums of as many of
+ * a block's row blocks as the device has, behind what is under way. */
+static void share_stream(const upcast_state *s, gemmux_upcast_parameters *p)
+{
+    const int warps = GEMMUX_UPCAST_STREAM_WARPS, held = GEMMUX_UPCAST_STREAM_HELD;
+    p->stream_passes = (int32_t)gemmux_divide_up(p->units, warps * held);
+    p->stream_passes = p->stream_passes > 1 ? p->stream_passes : 1;
+    p->stream_units = (int32_t)gemmux_divide_up(p->units, (int64_t)warps * p->stream_passes);
+    p->stream_units += p->stream_units > 1 && p->stream_units % 2; /* two are multiplied at once */
+    p->stream_held = p->units ? (int32_t)gemmux_divide_up(p->units, p->stream_units) : 0;
+    p->stream_held = p->stream_held < warps ? p->stream_held : warps;
+    p->stream_each = p->row_blocks / s->multiprocessors;
+    p->stream_more = p->row_blocks % s->multiprocessors;
+
+    int64_t rows = p->m < shapes[GEMMUX_UPCAST_S1].rows ? p->m : shapes[GEMMUX_UPCAST_S1].rows;
+    int64_t all = (int64_t)p->row_blocks * (p->experts ? p->token_tiles : 1);
+    int64_t sums = warps * 64 * rows * gemmux_divide_up(all, s->multiprocessors);
+    int64_t most = most_stream_smem(s->smem_bytes), wanted = GEMMUX_UPCAST_STREAM_RING + sums;
+    wanted = wanted < most ? wanted : most;
+    p->stream_smem =
+        (int32_t)(wanted > GEMMUX_UPCAST_STREAM_SMEM ? wanted : GEMMUX_UPCAST_STREAM_SMEM);
+}
+
 static gemmux_status launch_product(const gemmux_call *call, const workspace *at,
                                     gemmux_upcast_parameters *p, gemmux_error *error)
 {
@@ -296,10 +328,14 @@ static gemmux_status launch_product(const gemmux_call *call, const workspace *at
     p->row_tiles = (int32_t)row_tiles;
     p->token_tiles = (int32_t)groups;
     unsigned grid[3] = {(unsigned)(row_tiles * groups), (unsigned)p->splits, 1};
-    if (streams)
+    int smem = f->smem_bytes;
+    if (streams) {
+        share_stream(s, p);
         grid[0] = (unsigned)s->multiprocessors;
-    return gemmux_cuda_launch(&s->code, s->forms[form], grid, (unsigned)f->threads,
-                              (unsigned)f->smem_bytes, call->stream, p, error);
+        smem = form == GEMMUX_UPCAST_S1 ? p->stream_smem : smem;
+    }
+    return gemmux_cuda_launch(&s->code, s->forms[form], grid, (unsigned)f->threads, (unsigned)smem,
+                              call->stream, p, error);
 }
 
 static gemmux_status run(const gemmux_call *call, gemmux_error *error)
@@ -344,20 +380,20 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 /* nf4's codebook has 24-bit values: rounded to x's type where the caller allows it, else the sum
  * of three exact terms, which costs three products. */
 static const gemmux_form forms[] = {
-    [FORM_MX_BF16] = FORM(GEMMUX_BF16, MX, GEMMUX_PATH_UPCAST, 0, 0.33f, 0.63f),
+    [FORM_MX_BF16] = FORM(GEMMUX_BF16, MX, GEMMUX_PATH_UPCAST, 0, 0.33f, 0.65f),
     [FORM_BYTES_BF16] = FORM(GEMMUX_BF16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.78f),
-    [FORM_INT4_BF16] = FORM(GEMMUX_BF16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.51f),
+    [FORM_INT4_BF16] = FORM(GEMMUX_BF16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.53f),
     [FORM_RAW_BF16] =
         FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), GEMMUX_PATH_NATIVE, 0, 0.29f, 0.8f),
     [FORM_NF4_BF16] =
-        FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.4f),
+        FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.48f),
     [FORM_NF4X_BF16] = FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
     [FORM_MX_F16] = FORM(GEMMUX_F16, MX, GEMMUX_PATH_UPCAST, 0, 0.22f, 0.58f),
     [FORM_BYTES_F16] = FORM(GEMMUX_F16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.78f),
-    [FORM_INT4_F16] = FORM(GEMMUX_F16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.49f),
+    [FORM_INT4_F16] = FORM(GEMMUX_F16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.51f),
     [FORM_RAW_F16] = FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), GEMMUX_PATH_NATIVE, 0, 0.29f, 0.8f),
     [FORM_NF4_F16] =
-        FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.4f),
+        FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.48f),
     [FORM_NF4X_F16] = FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
 };
 

@@ -9,6 +9,7 @@
  * memory by cp.async, four stages deep.
  */
 #include "cuda_moe.cuh"
+#include "cuda_sm80_held.cuh"
 #include "cuda_sm80_stream.cuh"
 
 namespace
@@ -179,15 +180,15 @@ template <int KIND, bool F16, int WARPS, int NT> struct tiled {
 } // namespace
 
 #define DEFINE(kind, type, half)                                                                   \
-    extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_S1_WARPS * 32, 1)                   \
+    extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_STREAM_WARPS * 32, 1)               \
         upcast_##kind##_##type##_s1(const __grid_constant__ parameters p)                          \
     {                                                                                              \
-        stream<GEMMUX_UPCAST_##kind, half, 1>::run(p);                                             \
+        held<GEMMUX_UPCAST_##kind, half>::run(p);                                                  \
     }                                                                                              \
-    extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_S2_WARPS * 32, 1)                   \
+    extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_STREAM_WARPS * 32, 1)               \
         upcast_##kind##_##type##_s2(const __grid_constant__ parameters p)                          \
     {                                                                                              \
-        stream<GEMMUX_UPCAST_##kind, half, 2>::run(p);                                             \
+        stream<GEMMUX_UPCAST_##kind, half>::run(p);                                                \
     }                                                                                              \
     extern "C" __global__ void __launch_bounds__(128, 2)                                           \
         upcast_##kind##_##type##_l64(const __grid_constant__ parameters p)                         \

@@ -44,19 +44,34 @@ enum {
 };
 
 enum {
-    GEMMUX_UPCAST_STAGES = 4,    /* of x in shared memory */
-    GEMMUX_UPCAST_S1_WARPS = 16, /* of a block of s1 and s2, and their shared memory: */
-    GEMMUX_UPCAST_S2_WARPS = 16,
-    GEMMUX_UPCAST_STREAM_SMEM = 96 * 1024,
-    GEMMUX_UPCAST_MAX_EXPERTS = 1024, /* that the routing kernel counts in shared memory */
-    GEMMUX_UPCAST_DIRECT_ROWS = 64,   /* rows of a moe that blocks sort out by themselves */
+    GEMMUX_UPCAST_STAGES = 4,               /* of x in shared memory */
+    GEMMUX_UPCAST_STREAM_WARPS = 16,        /* of a block of s1 and s2 */
+    GEMMUX_UPCAST_STREAM_HELD = 4,          /* s1: units of x in the registers of a warp */
+    GEMMUX_UPCAST_STREAM_SMEM = 96 * 1024,  /* shared memory of s1 (at least) and s2 */
+    GEMMUX_UPCAST_STREAM_STATIC = 2 * 1024, /* lists beside it */
+    GEMMUX_UPCAST_STREAM_RING = 88 * 1024,  /* s1: of it what is under way, at most */
+    GEMMUX_UPCAST_MAX_EXPERTS = 1024,       /* that the routing kernel counts in shared memory */
+    GEMMUX_UPCAST_DIRECT_ROWS = 64,         /* rows of a moe that blocks sort out by themselves */
 };
 
 typedef struct gemmux_upcast_parameters {
+    /* What s1 asks for before its first load stands together: each line of the constant cache
+     * costs a block a few hundred clocks. */
     const uint8_t *w; /* packed sm80_fragments */
-    int64_t matrix_bytes, scales_at, zeros_at, factors_at, flags_at, shifts_at;
+    int64_t matrix_bytes, scales_at;
+    int32_t experts, row_blocks, units; /* experts 0: dense */
+    /* s1: how often all warps together go through K, units of K a warp has each time, warps that
+     * have some; row blocks a block, and blocks that have one more (dense); shared memory. */
+    int32_t stream_passes, stream_units, stream_held, stream_each, stream_more, stream_smem;
+    int32_t m, n, k; /* m: product rows */
     const char *x;
     int64_t x_row_bytes;
+    uint8_t scale_code, zero, scale_block, fine;
+    uint8_t y_format, gather, swiglu, routed; /* routed: lists were made by upcast_route */
+    uint8_t y_pairs;                          /* two neighbours of y may be stored at once */
+    uint8_t unshifted; /* no row of w has a shift (sm80_fragments.h): they need not be read */
+    int32_t groups, group_shift; /* log2 of columns a scale; 31: all of K */
+    int64_t zeros_at, factors_at, flags_at, shifts_at;
     char *y;
     int64_t y_row_bytes;
     float *rows; /* scatter: unweighted rows in f32, [m, columns]; else NULL */
@@ -68,17 +83,10 @@ typedef struct gemmux_upcast_parameters {
     const int32_t *k_order;
     float *partials; /* of blocks that share K */
     uint32_t *counters;
-    int32_t m, n, k; /* m: product rows */
-    int32_t units, row_blocks, groups;
-    int32_t group_shift; /* log2 of columns a scale; 31: all of K */
     int32_t splits, units_a_split;
     int32_t row_tiles, token_tiles;
-    int32_t experts, top_k; /* experts 0: dense */
-    int32_t tile_rows;      /* rows of x in one routed tile */
-    uint8_t scale_code, zero, scale_block, fine;
-    uint8_t y_format, gather, swiglu, routed; /* routed: lists were made by upcast_route */
-    uint8_t y_pairs;                          /* two neighbours of y may be stored at once */
-    uint8_t unshifted; /* no row of w has a shift (sm80_fragments.h): they need not be read */
+    int32_t top_k;
+    int32_t tile_rows; /* rows of x in one routed tile */
     float alpha, limit;
 } gemmux_upcast_parameters;
 

@@ -50,6 +50,11 @@ static inline float2 make_float2(float x, float y)
     return {x, y};
 }
 
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+    return {x, y, z, w};
+}
+
 template <class To, class From> static inline To emulated_bits(From from)
 {
     To to;
@@ -176,6 +181,26 @@ static inline void __syncthreads()
 static inline void __syncwarp()
 {
     emulated_meet("__syncwarp", nullptr, 0);
+}
+
+void emulated_mbarrier_init(uint32_t barrier, int arrivals);
+void emulated_mbarrier_arrive(uint32_t barrier, int expected_bytes);
+bool emulated_mbarrier_over(uint32_t barrier, uint32_t parity);
+
+static inline void barrier_init(uint32_t barrier, int arrivals)
+{
+    emulated_mbarrier_init(barrier, arrivals);
+}
+
+static inline void barrier_arrive(uint32_t barrier)
+{
+    emulated_mbarrier_arrive(barrier, 0);
+}
+
+static inline void barrier_poll(uint32_t barrier, uint32_t parity)
+{
+    while (!emulated_mbarrier_over(barrier, parity))
+        emulated_yield();
 }
 
 static inline unsigned __ballot_sync(unsigned mask, bool vote)

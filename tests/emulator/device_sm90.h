@@ -14,15 +14,7 @@
 
 /* ---- barriers ---- */
 
-void emulated_mbarrier_init(uint32_t barrier, int arrivals);
-void emulated_mbarrier_arrive(uint32_t barrier, int expected_bytes);
-bool emulated_mbarrier_over(uint32_t barrier, uint32_t parity);
 void emulated_named_barrier(int name, int threads);
-
-static inline void barrier_init(uint32_t barrier, int arrivals)
-{
-    emulated_mbarrier_init(barrier, arrivals);
-}
 
 static inline void barrier_init_fence()
 {
@@ -33,15 +25,9 @@ static inline void barrier_expect(uint32_t barrier, int bytes)
     emulated_mbarrier_arrive(barrier, bytes);
 }
 
-static inline void barrier_arrive(uint32_t barrier)
-{
-    emulated_mbarrier_arrive(barrier, 0);
-}
-
 static inline void barrier_wait(uint32_t barrier, uint32_t parity)
 {
-    while (!emulated_mbarrier_over(barrier, parity))
-        emulated_yield();
+    barrier_poll(barrier, parity);
 }
 
 template <int THREADS> static inline void join_threads()
