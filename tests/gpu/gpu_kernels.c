@@ -532,6 +532,13 @@ static void test_upcast_dense(const char *kernel)
          * warps. */
         static const int64_t streamed_m[] = {1, 9};
         check_dense(kernel, x, "mxfp4", x, 34000, 136, 1, 0, streamed_m, COUNT(streamed_m));
+        /* K longer than a block's warps hold of x at once: two and three passes. */
+        static const int64_t held_m[] = {1, 3, 8};
+        static const char *const held_w[] = {"mxfp4", "nvfp4", "int4:g32:zero", "e4m3:block128"};
+        for (int i = 0; i < COUNT(held_w); i++)
+            check_dense(kernel, x, held_w[i], x, 312, 8456, 1, 0, held_m, COUNT(held_m));
+        check_dense(kernel, x, "nf4", x, 152, 4168, 0, GEMMUX_LIBERTY_ROUNDED_W, held_m,
+                    COUNT(held_m));
     }
 }
 
@@ -591,6 +598,8 @@ static void test_upcast_moe(const char *kernel)
     check_moe(kernel, "f16", "mxfp4", 96, 136, 32, 4, 15, all_tokens, COUNT(all_tokens));
     check_moe(kernel, "bf16", "mxfp4", 64, 64, 128, 8, 7, all_tokens, COUNT(all_tokens));
     check_moe(kernel, "bf16", "mxfp4", 64, 64, 1, 1, 0, all_tokens, COUNT(all_tokens));
+    static const int64_t held_tokens[] = {1, 5, 13}; /* K in two passes */
+    check_moe(kernel, "bf16", "mxfp4", 176, 4424, 6, 2, 15, held_tokens, COUNT(held_tokens));
 }
 
 /* ---- cuda_sm90_fp8 ---- */
