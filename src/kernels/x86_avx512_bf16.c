@@ -298,6 +298,8 @@ GEMMUX_INLINE void stream_stored(const gemmux_strip *s, const int group, const v
         ahead += 64;
         GEMMUX_UNROLL
         for (int j = 0; j < 4; j++) {
+            if (k >= s->k)
+                continue; /* not a break: clang unrolls no loop of two ends under its sanitizers */
             lane_sum sums[4];
             GEMMUX_UNROLL
             for (int i = 0; i < chains; i++)
@@ -314,8 +316,6 @@ GEMMUX_INLINE void stream_stored(const gemmux_strip *s, const int group, const v
                 sums[0] = _mm512_add_ps(sums[0], sums[i]);
             total = _mm512_fmadd_ps(sums[0], turned_scale(power, four, j), total);
             k += group;
-            if (k >= s->k)
-                break;
         }
     }
     _mm512_storeu_ps(out, total);
