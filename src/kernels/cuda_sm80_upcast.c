@@ -7,6 +7,7 @@
 #include "cuda_sm80_upcast.h"
 
 #include "format.h"
+#include "gpu_functions.h"
 #include "upcast_host.h"
 
 #include <string.h>
@@ -52,7 +53,7 @@ typedef struct upcast_state {
     gemmux_cu_function forms[GEMMUX_UPCAST_FORMS], route, scatter, gather;
     gemmux_sm80_layout layout;
     int kind, multiprocessors, smem_bytes;
-    bool looked, shifted; /* whether some row of w has a shift: known once looked */
+    bool shifted; /* some row of w has a shift, which only folded scales ask for */
 } upcast_state;
 
 /* ---- workspace ---- */
@@ -175,28 +176,20 @@ static int most_stream_smem(int smem_bytes)
 
 static gemmux_status find_functions(upcast_state *s, bool half, gemmux_error *error)
 {
-    static const char *const kinds[] = {
-#define KIND_NAME(name) #name,
-        GEMMUX_UPCAST_KINDS(KIND_NAME)
-#undef KIND_NAME
-    };
+    const gemmux_cuda_wanted others[] = {{"upcast_route", &s->route},
+                                         {"upcast_scatter", &s->scatter},
+                                         {"upcast_gather", &s->gather}};
     gemmux_status status = GEMMUX_OK;
     char name[64];
     for (int i = 0; i < GEMMUX_UPCAST_FORMS && !status; i++) {
-        snprintf(name, sizeof name, "upcast_%s_%s_%s", kinds[s->kind], half ? "f16" : "bf16",
-                 shapes[i].suffix);
+        snprintf(name, sizeof name, "upcast_%s_%s_%s", gemmux_upcast_kind_name(s->kind),
+                 half ? "f16" : "bf16", shapes[i].suffix);
         int smem = shapes[i].smem_bytes;
         if (i == GEMMUX_UPCAST_S1)
             smem = most_stream_smem(s->smem_bytes);
         status = gemmux_cuda_code_function(&s->code, name, smem, &s->forms[i], error);
     }
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "upcast_route", 0, &s->route, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "upcast_scatter", 0, &s->scatter, error);
-    if (!status)
-        status = gemmux_cuda_code_function(&s->code, "upcast_gather", 0, &s->gather, error);
-    return status;
+    return status ? status : gemmux_cuda_code_functions(&s->code, others, 3, error);
 }
 
 static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine *machine,
@@ -216,17 +209,9 @@ static gemmux_status prepare(const gemmux_problem *problem, const gemmux_machine
     status = gemmux_cuda_code_open(&s->code, machine, "cuda_sm80_upcast", error);
     if (!status)
         status = find_functions(s, half, error);
-    bool folded = s->kind == GEMMUX_UPCAST_mxfp4 || s->kind == GEMMUX_UPCAST_mxfp8 ||
-                  s->kind == GEMMUX_UPCAST_mxfp8e5;
-    if (!status && folded && !half) {
-        status = gemmux_cuda_enter(&s->code.device, error);
-        if (!status) {
-            s->looked = true;
-            status = gemmux_upcast_check_span("cuda_sm80_upcast", &s->code.device.cuda, &s->layout,
-                                              w, &s->shifted, error);
-            gemmux_cuda_leave(&s->code.device);
-        }
-    }
+    if (!status)
+        status = gemmux_upcast_look("cuda_sm80_upcast", &s->code, s->kind, half, &s->layout, w,
+                                    &s->shifted, error);
     if (status) {
         release(s);
         return status;
@@ -241,7 +226,7 @@ static gemmux_upcast_parameters describe(const gemmux_call *call, const workspac
 {
     const upcast_state *s = call->state;
     gemmux_upcast_parameters p = gemmux_upcast_describe(call, &s->layout, &w->at);
-    p.unshifted = s->looked && !s->shifted;
+    p.unshifted = !s->shifted;
     return p;
 }
 
