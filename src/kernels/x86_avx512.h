@@ -10,7 +10,7 @@
  *     settle_sum(sum, points, s)   as f32; INT8: less points times the sum of x
  *
  * so that the tile is written once for f32, bf16 and int8 lanes; or has defined LEVEL_X alone, and
- * OWN_TILE, because it has a tile of its own. (Sums keep the type that the
+ * OWN_TILE, because it has a multiply_tile of its own. (Sums keep the type that the
  * instruction has: gcc 12 copies registers back and forth between two views of one.)
  */
 #ifndef GEMMUX_X86_AVX512_H
@@ -94,6 +94,8 @@ static void read_scales(gemmux_code code, const uint8_t *from, int64_t count, fl
 
 /* ------------------------------------------------------------------------------------ the tile --
  */
+
+GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const int strips);
 
 #ifndef OWN_TILE
 
@@ -182,6 +184,8 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
     }
 }
 
+#endif
+
 GEMMUX_INLINE void multiply_strips(const gemmux_tile *tile, const int strips)
 {
     switch (tile->rows) {
@@ -222,7 +226,16 @@ static void multiply(const gemmux_tile *tile)
     }
 }
 
-#endif
+/* Zero points for 16-bit lanes: each in both words of its lane. */
+static inline void points_in_words(const uint8_t *from, int64_t count, void *to)
+{
+    for (int64_t i = 0; i < count; i += 16) {
+        __m512i bytes =
+            _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from + i)));
+        _mm512_storeu_si512((int32_t *)to + i,
+                            _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 16)));
+    }
+}
 
 /* -------------------------------------------------------------------------------------- finish --
  */

@@ -486,17 +486,6 @@ static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
     }
 }
 
-/* Each in both words of its lane. */
-static void points(const uint8_t *from, int64_t count, void *to)
-{
-    for (int64_t i = 0; i < count; i += 16) {
-        __m512i bytes =
-            _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from + i)));
-        _mm512_storeu_si512((int32_t *)to + i,
-                            _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 16)));
-    }
-}
-
 const gemmux_panel_level gemmux_level_avx512_bf16 = {
     .x = LEVEL_X,
     .tile_rows = TILE_ROWS,
@@ -508,7 +497,7 @@ const gemmux_panel_level gemmux_level_avx512_bf16 = {
     .widen = widen,
     .sum = sum_x,
     .scales = read_scales,
-    .points = points,
+    .points = points_in_words,
     .stream = stream,
     .decode = decode,
     .multiply = multiply,

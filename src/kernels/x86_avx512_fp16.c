@@ -423,46 +423,6 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
     }
 }
 
-GEMMUX_INLINE void multiply_strips(const gemmux_tile *tile, const int strips)
-{
-    switch (tile->rows) {
-    case 1:
-        multiply_tile(tile, 1, strips);
-        break;
-    case 2:
-        multiply_tile(tile, 2, strips);
-        break;
-    case 3:
-        multiply_tile(tile, 3, strips);
-        break;
-    case 4:
-        multiply_tile(tile, 4, strips);
-        break;
-    case 5:
-        multiply_tile(tile, 5, strips);
-        break;
-    default:
-        multiply_tile(tile, TILE_ROWS, strips);
-    }
-}
-
-static void multiply(const gemmux_tile *tile)
-{
-    switch (tile->strips) {
-    case 1:
-        multiply_strips(tile, 1);
-        break;
-    case 2:
-        multiply_strips(tile, 2);
-        break;
-    case 3:
-        multiply_strips(tile, 3);
-        break;
-    default:
-        multiply_strips(tile, TILE_STRIPS);
-    }
-}
-
 /* ---------------------------------------------------------------------------- powers of two, x --
  */
 
@@ -545,17 +505,6 @@ static void sum_x(const void *x, int64_t k, int64_t segment, void *sums)
     }
 }
 
-/* Each in both words of its lane. */
-static void points(const uint8_t *from, int64_t count, void *to)
-{
-    for (int64_t i = 0; i < count; i += 16) {
-        __m512i bytes =
-            _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from + i)));
-        _mm512_storeu_si512((int32_t *)to + i,
-                            _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 16)));
-    }
-}
-
 static const gemmux_panel_level level = {
     .x = LEVEL_X,
     .tile_rows = TILE_ROWS,
@@ -567,7 +516,7 @@ static const gemmux_panel_level level = {
     .fit_w = fit_w,
     .sum = sum_x,
     .scales = read_scales,
-    .points = points,
+    .points = points_in_words,
     .stream = stream,
     .decode = decode,
     .multiply = multiply,
