@@ -90,7 +90,7 @@ static gemmux_status copy_side_data(gemmux_plan *plan, const gemmux_weights *w, 
 /* CUDA: moves the packed weights to the device; the host's copy is released. */
 static gemmux_status make_resident(gemmux_plan *plan, gemmux_error *error)
 {
-    if (plan->machine.kind != GEMMUX_CUDA || plan->ranges[0].decision.kernel->device != GEMMUX_CUDA)
+    if (plan->machine.kind != GEMMUX_CUDA)
         return GEMMUX_OK;
     gemmux_status status =
         gemmux_resident_upload(&plan->machine, &plan->packed, plan->bias, &plan->resident, error);
@@ -163,7 +163,69 @@ static gemmux_status note_refusal(gemmux_plan *plan, const gemmux_kernel *kernel
     return GEMMUX_OK;
 }
 
-/* Selects, packs and prepares; while a kernel's own prepare fails, notes why and tries again. */
+/* One workspace for all ranges. On failure *broken names the kernel that wants most, where there is
+ * a device that had no room for it: another may do with less. */
+static gemmux_status make_workspace(gemmux_plan *plan, const gemmux_kernel **broken,
+                                    gemmux_error *error)
+{
+    const gemmux_kernel *largest = NULL;
+    plan->workspace_bytes = 0;
+    for (int i = 0; i < plan->range_count; i++)
+        if (!largest || plan->ranges[i].decision.workspace_bytes > plan->workspace_bytes) {
+            plan->workspace_bytes = plan->ranges[i].decision.workspace_bytes;
+            largest = plan->ranges[i].decision.kernel;
+        }
+    plan->workspace_bytes = (plan->workspace_bytes + plan->gather_bytes + 127) / 64 * 64;
+    if (plan->resident) {
+        *broken = largest;
+        return gemmux_resident_workspace(plan->resident, plan->workspace_bytes, error);
+    }
+    plan->workspace = gemmux_pages_alloc(plan->workspace_bytes);
+    if (!plan->workspace)
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
+                           "prepare: out of memory for a workspace of %" PRId64 " bytes",
+                           plan->workspace_bytes);
+    return GEMMUX_OK;
+}
+
+/* Packs, uploads and prepares what was selected. On failure *broken names the kernel without which
+ * another selection may do; NULL: none would. */
+static gemmux_status try_selection(gemmux_plan *plan, const gemmux_weights *w,
+                                   const gemmux_kernel **broken, gemmux_error *error)
+{
+    const gemmux_kernel *kernel = plan->ranges[0].decision.kernel;
+    gemmux_status status =
+        gemmux_pack(kernel->packing, &w->tensor, plan->threads, &plan->packed, error);
+    if (status)
+        return status;
+    plan->packed.plain.k_order = plan->k_order;
+    status = make_resident(plan, error);
+    if (status) {
+        *broken = kernel;
+        return status;
+    }
+    status = make_states(plan, broken, error);
+    if (status == GEMMUX_ERROR_MEMORY)
+        *broken = NULL; /* the host's */
+    return status ? status : make_workspace(plan, broken, error);
+}
+
+/* `first`: why the kernel that was chosen first is not to be had. */
+static gemmux_status none_left(const gemmux_plan *plan, const gemmux_error *first,
+                               gemmux_error *error)
+{
+    if (first->status)
+        return gemmux_fail(error,
+                           first->status == GEMMUX_ERROR_MEMORY ? GEMMUX_ERROR_MEMORY
+                                                                : GEMMUX_ERROR_NO_KERNEL,
+                           "no kernel is left: %s", first->text);
+    return gemmux_fail(error, GEMMUX_ERROR_NO_KERNEL,
+                       "prepare: only the host's %s can do this for %s, and a plan's operands live "
+                       "on the device; prepare it for the cpu",
+                       plan->ranges[0].decision.kernel->name, plan->machine.name);
+}
+
+/* Selects and tries; while a kernel fails, notes why and tries again without it. */
 static gemmux_status settle(gemmux_plan *plan, const gemmux_policy *policy,
                             const gemmux_profile *profile, const gemmux_weights *w,
                             gemmux_error *error)
@@ -175,22 +237,16 @@ static gemmux_status settle(gemmux_plan *plan, const gemmux_policy *policy,
         gemmux_status status = gemmux_select_ranges(&plan->problem, &plan->machine, policy, profile,
                                                     plan->ranges, &plan->range_count, error);
         if (status == GEMMUX_ERROR_NO_KERNEL && first.status)
-            return gemmux_fail(error, status, "no kernel is left: %s", first.text);
-        if (!status)
-            status = gemmux_pack(plan->ranges[0].decision.kernel->packing, &w->tensor,
-                                 plan->threads, &plan->packed, error);
+            return none_left(plan, &first, error);
         if (status)
             return status;
-        plan->packed.plain.k_order = plan->k_order;
-        status = make_resident(plan, &why);
-        if (status)
-            broken = plan->ranges[0].decision.kernel;
-        else
-            status = make_states(plan, &broken, &why);
+        if (plan->ranges[0].decision.kernel->device != plan->machine.kind)
+            return none_left(plan, &first, error);
+        status = try_selection(plan, w, &broken, &why);
         if (!status)
             return GEMMUX_OK;
         drop_states(plan);
-        if (status == GEMMUX_ERROR_MEMORY) {
+        if (!broken) {
             if (error)
                 *error = why;
             return status;
@@ -201,22 +257,6 @@ static gemmux_status settle(gemmux_plan *plan, const gemmux_policy *policy,
         if (status)
             return status;
     }
-}
-
-static gemmux_status make_workspace(gemmux_plan *plan, gemmux_error *error)
-{
-    for (int i = 0; i < plan->range_count; i++)
-        if (plan->ranges[i].decision.workspace_bytes > plan->workspace_bytes)
-            plan->workspace_bytes = plan->ranges[i].decision.workspace_bytes;
-    plan->workspace_bytes = (plan->workspace_bytes + plan->gather_bytes + 127) / 64 * 64;
-    if (plan->resident)
-        return gemmux_resident_workspace(plan->resident, plan->workspace_bytes, error);
-    plan->workspace = gemmux_pages_alloc(plan->workspace_bytes);
-    if (!plan->workspace)
-        return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
-                           "prepare: out of memory for a workspace of %" PRId64 " bytes",
-                           plan->workspace_bytes);
-    return GEMMUX_OK;
 }
 
 gemmux_status gemmux_prepare(const gemmux_problem *problem, const gemmux_machine *machine,
@@ -247,14 +287,6 @@ gemmux_status gemmux_prepare(const gemmux_problem *problem, const gemmux_machine
     status = copy_side_data(made, w, error);
     if (!status)
         status = settle(made, policy, profile, w, error);
-    if (!status && machine->kind != GEMMUX_CPU &&
-        made->ranges[0].decision.kernel->device == GEMMUX_CPU)
-        status = gemmux_fail(error, GEMMUX_ERROR_NO_KERNEL,
-                             "prepare: only the host's %s can do this for %s, and a plan's "
-                             "operands live on the device; prepare it for the cpu",
-                             made->ranges[0].decision.kernel->name, machine->name);
-    if (!status)
-        status = make_workspace(made, error);
     if (status) {
         gemmux_plan_free(made);
         return status;

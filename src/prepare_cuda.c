@@ -8,15 +8,60 @@
 #include "format.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Out of device memory is a device error for weights, not GEMMUX_ERROR_MEMORY: another kernel,
- * whose packing is smaller, may still fit. For the workspace, where no other is tried, it is. */
+/* ------------------------------------------------------------------------------------ faults -- */
+
+enum { DEVICES = 32 };
+static _Atomic(const char *) ran_last[DEVICES]; /* by ordinal */
+
+void gemmux_cuda_note_run(const gemmux_cuda_device *device, const gemmux_kernel *kernel)
+{
+    if (device->ordinal < DEVICES)
+        atomic_store_explicit(&ran_last[device->ordinal], kernel->name, memory_order_relaxed);
+}
+
+static void add_culprit(const gemmux_cuda_device *device, gemmux_error *error)
+{
+    const char *name = device->ordinal < DEVICES
+                           ? atomic_load_explicit(&ran_last[device->ordinal], memory_order_relaxed)
+                           : NULL;
+    if (!name || !error)
+        return;
+    size_t used = strlen(error->text);
+    snprintf(error->text + used, sizeof error->text - used,
+             "; the last kernel that gemmux ran there is %s", name);
+}
+
+gemmux_status gemmux_cuda_fail_on(const gemmux_cuda_device *device, int result, const char *what,
+                                  gemmux_error *error)
+{
+    gemmux_status status = gemmux_cuda_fail(&device->cuda, result, what, error);
+    if (gemmux_cuda_sticky(result))
+        add_culprit(device, error);
+    return status;
+}
+
+void gemmux_cuda_blame(const gemmux_cuda_device *device, gemmux_error *error)
+{
+    gemmux_error ignored;
+    size_t available, total;
+    if (gemmux_cuda_enter(device, &ignored))
+        return;
+    /* Of what may be asked while a stream is captured, this says it. */
+    int result = device->cuda.memory_info(&available, &total);
+    gemmux_cuda_leave(device);
+    if (gemmux_cuda_sticky(result))
+        add_culprit(device, error);
+}
+
+/* ------------------------------------------------------------------------------------ memory -- */
+
 static gemmux_status allocate(gemmux_resident *r, int64_t bytes, const char *what,
-                              gemmux_status no_room, gemmux_cu_pointer *pointer,
-                              gemmux_error *error)
+                              gemmux_cu_pointer *pointer, gemmux_error *error)
 {
     const gemmux_cuda *cuda = &r->device.cuda;
     size_t available = 0, total = 0;
@@ -27,14 +72,14 @@ static gemmux_status allocate(gemmux_resident *r, int64_t bytes, const char *wha
     int result = cuda->memory_allocate(pointer, (size_t)bytes + 16);
     if (result == GEMMUX_CU_OUT_OF_MEMORY) {
         cuda->memory_info(&available, &total);
-        return gemmux_fail(error, no_room,
+        return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
                            "prepare: cuda:%d has no room for %s of %" PRId64
                            " bytes: %zu of its %zu bytes are free",
                            r->device.ordinal, what, bytes, available, total);
     }
     if (result) {
         snprintf(text, sizeof text, "prepare: allocating %s on cuda:%d", what, r->device.ordinal);
-        return gemmux_cuda_fail(cuda, result, text, error);
+        return gemmux_cuda_fail_on(&r->device, result, text, error);
     }
     r->blocks[r->block_count++] = *pointer;
     r->bytes += bytes;
@@ -49,13 +94,13 @@ static gemmux_status upload(gemmux_resident *r, const void *from, int64_t bytes,
     char text[96];
     if (!from || bytes <= 0)
         return GEMMUX_OK;
-    gemmux_status status = allocate(r, bytes, what, GEMMUX_ERROR_DEVICE, &pointer, error);
+    gemmux_status status = allocate(r, bytes, what, &pointer, error);
     if (status)
         return status;
     int result = r->device.cuda.copy_to_device(pointer, from, (size_t)bytes);
     if (result) {
         snprintf(text, sizeof text, "prepare: copying %s to cuda:%d", what, r->device.ordinal);
-        return gemmux_cuda_fail(&r->device.cuda, result, text, error);
+        return gemmux_cuda_fail_on(&r->device, result, text, error);
     }
     uintptr_t address = (uintptr_t)pointer;
     memcpy(out, &address, sizeof address);
@@ -129,12 +174,12 @@ gemmux_status gemmux_resident_workspace(gemmux_resident *r, int64_t bytes, gemmu
     gemmux_status status = gemmux_cuda_enter(&r->device, error);
     if (status)
         return status;
-    status = allocate(r, bytes, "the workspace", GEMMUX_ERROR_MEMORY, &pointer, error);
+    status = allocate(r, bytes, "the workspace", &pointer, error);
     if (!status) {
         int result = r->device.cuda.memory_set(pointer, 0, (size_t)bytes);
         if (result)
-            status = gemmux_cuda_fail(&r->device.cuda, result,
-                                      "prepare: clearing the workspace on the device", error);
+            status = gemmux_cuda_fail_on(&r->device, result,
+                                         "prepare: clearing the workspace on the device", error);
         uintptr_t address = (uintptr_t)pointer;
         memcpy(&r->workspace, &address, sizeof address);
     }

@@ -20,12 +20,24 @@ typedef struct gemmux_resident {
     int block_count;
 } gemmux_resident;
 
-/* Allocates on `machine` and copies. bias may be NULL; host->plain.k_order is uploaded as well. */
+/* Allocates on `machine` and copies. bias may be NULL; host->plain.k_order is uploaded as well.
+ * GEMMUX_ERROR_MEMORY where the device has no room: another kernel, whose packing or workspace is
+ * smaller, may still fit. */
 gemmux_status gemmux_resident_upload(const gemmux_machine *machine, const gemmux_packed *host,
                                      const float *bias, gemmux_resident **resident,
                                      gemmux_error *error);
 gemmux_status gemmux_resident_workspace(gemmux_resident *resident, int64_t bytes,
                                         gemmux_error *error);
 void gemmux_resident_free(gemmux_resident *resident);
+
+/* A kernel's fault comes out later, at whatever asks the driver next, in any plan of the process:
+ * so the process remembers, beside the driver's broken context, which kernel it ran last on a
+ * device. */
+void gemmux_cuda_note_run(const gemmux_cuda_device *device, const gemmux_kernel *kernel);
+/* gemmux_cuda_fail; of an error that is sticky it says which kernel that was. */
+gemmux_status gemmux_cuda_fail_on(const gemmux_cuda_device *device, int result, const char *what,
+                                  gemmux_error *error);
+/* Adds the same to `error`, the words of a kernel whose run just failed on a broken context. */
+void gemmux_cuda_blame(const gemmux_cuda_device *device, gemmux_error *error);
 
 #endif

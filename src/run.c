@@ -262,6 +262,10 @@ gemmux_status gemmux_run(const gemmux_plan *plan, const gemmux_args *args, gemmu
         call.workspace = plan->resident->workspace;
         call.workspace_bytes = plan->workspace_bytes;
         status = decision->kernel->run(&call, error);
+        if (status)
+            gemmux_cuda_blame(&plan->resident->device, error);
+        else
+            gemmux_cuda_note_run(&plan->resident->device, decision->kernel);
     } else {
         status = run_cpu(plan, decision->kernel, args, &call, error);
     }

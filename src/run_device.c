@@ -6,6 +6,7 @@
 #include "driver/libcuda.h"
 #include "driver/symbols.h"
 #include "error.h"
+#include "prepare_cuda.h"
 
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -50,7 +51,7 @@ static gemmux_status fail(const gemmux_device *d, int result, const char *what, 
     if (!result)
         return GEMMUX_OK;
     snprintf(text, sizeof text, "cuda:%d: %s", d->device.ordinal, what);
-    return gemmux_cuda_fail(&d->device.cuda, result, text, error);
+    return gemmux_cuda_fail_on(&d->device, result, text, error);
 }
 
 static gemmux_status find_functions(gemmux_device *d, gemmux_error *error)

@@ -7,9 +7,15 @@
 // unmapped page behind every allocation, and replays captured launches as a graph does.
 //
 //     EMULATED_CC=90  EMULATED_MULTIPROCESSORS=4  EMULATED_MEMORY_MIB=512  EMULATED_SEED=1
+//     EMULATED_FAULT=K   the kernel whose name begins so faults: the context is broken from then on
+//     EMULATED_DRIVER=13000  EMULATED_INIT=0   CUDA version of the driver, what cuInit returns
+//
+// While a stream is captured in any mode but the relaxed one, calls that the driver forbids then
+// (to wait, allocate, copy at once, load code) are refused and spoil the capture.
 #include "fibers.h"
 #include "tensor_map.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -32,7 +38,10 @@ enum {
     INVALID_DEVICE = 101,
     INVALID_CONTEXT = 201,
     NOT_FOUND = 500,
+    ILLEGAL_ADDRESS = 700,
     CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_INVALIDATED = 901,
+    RELAXED = 2,
     PAGE = 4096,
 };
 
@@ -51,6 +60,8 @@ struct launch {
 
 struct graph {
     std::vector<launch> launches;
+    int mode;
+    bool spoilt;
 };
 
 struct stream {
@@ -67,6 +78,8 @@ int contexts; // depth of the stack of current contexts
 int references;
 uint64_t launches_so_far;
 size_t in_use;
+bool broken; // by a fault: nothing but a new process helps
+std::vector<graph *> captures;
 std::map<uint64_t, allocation> memory;
 std::map<std::string, function> functions;
 
@@ -109,8 +122,26 @@ const allocation *holding(uint64_t at, size_t bytes)
     return at + bytes <= next->first + next->second.bytes ? &next->second : nullptr;
 }
 
+// What every call answers first; `waits`: one that a capture forbids.
+int refusal(bool waits)
+{
+    for (graph *g : captures)
+        if (waits && g->mode != RELAXED) {
+            g->spoilt = true;
+            return CAPTURE_UNSUPPORTED;
+        }
+    return broken ? int(ILLEGAL_ADDRESS) : contexts > 0 ? int(OK) : int(INVALID_CONTEXT);
+}
+
 void replay(launch &l)
 {
+    const char *faulty = getenv("EMULATED_FAULT");
+    if (broken)
+        return;
+    if (faulty && l.what && !strncmp(l.what->kernel->name, faulty, strlen(faulty))) {
+        broken = true;
+        return;
+    }
     if (l.work) {
         device_side open;
         l.work();
@@ -143,12 +174,12 @@ extern "C" {
 int cuInit(unsigned)
 {
     started = true;
-    return OK;
+    return int(setting("EMULATED_INIT", OK));
 }
 
 int cuDriverGetVersion(int *version)
 {
-    *version = 13000;
+    *version = int(setting("EMULATED_DRIVER", 13000));
     return OK;
 }
 
@@ -158,6 +189,7 @@ int cuGetErrorName(int result, const char **text)
             : result == INVALID_VALUE   ? "CUDA_ERROR_INVALID_VALUE"
             : result == INVALID_CONTEXT ? "CUDA_ERROR_INVALID_CONTEXT"
             : result == NOT_FOUND       ? "CUDA_ERROR_NOT_FOUND"
+            : result == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS"
                                         : "CUDA_ERROR_EMULATED";
     return OK;
 }
@@ -262,20 +294,20 @@ int cuCtxGetCurrent(void **context)
 
 int cuCtxSynchronize()
 {
-    return contexts > 0 ? OK : INVALID_CONTEXT;
+    return refusal(true);
 }
 
 int cuMemGetInfo_v2(size_t *available, size_t *total)
 {
     *available = capacity() - in_use;
     *total = capacity();
-    return OK;
+    return broken ? ILLEGAL_ADDRESS : OK;
 }
 
 int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
 {
-    if (contexts <= 0)
-        return INVALID_CONTEXT;
+    if (refusal(true))
+        return refusal(true);
     if (bytes == 0)
         return INVALID_VALUE;
     size_t held = (bytes + 255) / 256 * 256;
@@ -296,6 +328,8 @@ int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)
 
 int cuMemFree_v2(uint64_t pointer)
 {
+    if (refusal(true) == CAPTURE_UNSUPPORTED)
+        return CAPTURE_UNSUPPORTED;
     auto found = memory.find(pointer);
     if (found == memory.end())
         return pointer ? INVALID_VALUE : OK;
@@ -365,8 +399,8 @@ int cuMemSetAccess(uint64_t pointer, size_t bytes, const void *, size_t)
 
 int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes)
 {
-    if (contexts <= 0 || !holding(to, bytes))
-        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
+    if (refusal(true) || !holding(to, bytes))
+        return refusal(true) ? refusal(true) : INVALID_VALUE;
     device_side open;
     memcpy(reinterpret_cast<void *>(to), from, bytes);
     return OK;
@@ -374,26 +408,27 @@ int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes)
 
 int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes)
 {
-    if (contexts <= 0 || !holding(from, bytes))
-        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
+    if (refusal(true) || !holding(from, bytes))
+        return refusal(true) ? refusal(true) : INVALID_VALUE;
     device_side open;
     memcpy(to, reinterpret_cast<void *>(from), bytes);
     return OK;
 }
 
-int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *)
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *on)
 {
-    if (contexts <= 0 || !holding(from, bytes) || !holding(to, bytes))
-        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
-    device_side open;
-    memcpy(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
+    if (refusal(false) || !holding(from, bytes) || !holding(to, bytes))
+        return refusal(false) ? refusal(false) : INVALID_VALUE;
+    emulated_enqueue(on, [=] {
+        memcpy(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
+    });
     return OK;
 }
 
 int cuMemsetD8_v2(uint64_t to, unsigned char value, size_t bytes)
 {
-    if (contexts <= 0 || !holding(to, bytes))
-        return contexts <= 0 ? INVALID_CONTEXT : INVALID_VALUE;
+    if (refusal(true) || !holding(to, bytes))
+        return refusal(true) ? refusal(true) : INVALID_VALUE;
     device_side open;
     memset(reinterpret_cast<void *>(to), value, bytes);
     return OK;
@@ -403,7 +438,7 @@ int cuModuleLoadData(void **module, const void *image)
 {
     static int something;
     *module = &something;
-    return image && contexts > 0 ? OK : INVALID_CONTEXT;
+    return image ? refusal(true) : INVALID_VALUE;
 }
 
 int cuModuleUnload(void *)
@@ -467,8 +502,8 @@ int cuLaunchKernel(const function *f, unsigned x, unsigned y, unsigned z, unsign
                    unsigned threads_y, unsigned threads_z, unsigned dynamic_bytes, stream *on,
                    void **parameters, void **)
 {
-    if (contexts <= 0)
-        return INVALID_CONTEXT;
+    if (refusal(false))
+        return refusal(false);
     if (!x || !y || !z || x > 0x7fffffffu || y > 65535 || z > 65535 || !threads || threads > 1024 ||
         threads_y != 1 || threads_z != 1 || int(dynamic_bytes) > f->dynamic_limit)
         return INVALID_VALUE;
@@ -498,21 +533,33 @@ int cuStreamDestroy_v2(const stream *on)
 
 int cuStreamSynchronize(const stream *on)
 {
-    return on && on->capturing ? CAPTURE_UNSUPPORTED : OK;
+    if (on && on->capturing)
+        on->capturing->spoilt = true;
+    return on && on->capturing ? int(CAPTURE_UNSUPPORTED) : broken ? int(ILLEGAL_ADDRESS) : int(OK);
 }
 
-int cuStreamBeginCapture_v2(stream *on, int)
+int cuStreamBeginCapture_v2(stream *on, int mode)
 {
-    if (!on || on->capturing)
+    if (!on || on->capturing || mode < 0 || mode > RELAXED)
         return INVALID_VALUE;
-    on->capturing = new graph;
+    on->capturing = new graph{{}, mode, false};
+    captures.push_back(on->capturing);
     return OK;
 }
 
 int cuStreamEndCapture(stream *on, graph **captured)
 {
-    *captured = on->capturing;
+    graph *made = on->capturing;
     on->capturing = nullptr;
+    *captured = nullptr;
+    if (!made)
+        return INVALID_VALUE;
+    captures.erase(std::find(captures.begin(), captures.end(), made));
+    if (made->spoilt) {
+        delete made;
+        return CAPTURE_INVALIDATED;
+    }
+    *captured = made;
     return OK;
 }
 
@@ -524,6 +571,8 @@ int cuGraphInstantiateWithFlags(graph **executable, const graph *captured, unsig
 
 int cuGraphLaunch(graph *executable, const stream *)
 {
+    if (broken)
+        return ILLEGAL_ADDRESS;
     for (launch &l : executable->launches)
         replay(l);
     return OK;

@@ -23,7 +23,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { GUARD = 256, FAILURES_SHOWN = 4 };
+/* GLOBAL: the strictest mode of capture, PyTorch's own: whatever thread waits or allocates spoils
+ * it. */
+enum { GUARD = 256, FAILURES_SHOWN = 4, GLOBAL = 0 };
 
 static gpu device;
 static gemmux_machine machine;
@@ -253,7 +255,7 @@ static bool run_once(const gemmux_plan *plan, const operands *o, bool graph, uns
     gpu_fill(&device, o->y_at, 0xff, o->y_bytes);
     void *captured = NULL, *executable = NULL;
     if (graph)
-        gpu_check(&device, device.capture_begin(device.stream, 2), "capturing");
+        gpu_check(&device, device.capture_begin(device.stream, GLOBAL), "capturing");
     gemmux_status status = gemmux_run(plan, &args, &error);
     if (graph) {
         gpu_check(&device, device.capture_end(device.stream, &captured), "ending a capture");
