@@ -60,7 +60,7 @@ static int list(cli_contest *c, int index, bool *sound)
     gemmux_error error;
     if (gemmux_select(&problem, &c->session->machine, c->session->policy, &decision, &trace,
                       &error))
-        return cli_fail_error(&error);
+        return cli_fail_select(c->session, &problem, &error);
     for (int i = 0; *sound && i < trace.verdict_count; i++) {
         const gemmux_verdict *v = &trace.verdicts[i];
         if (v->kind == GEMMUX_REJECTED ||

@@ -10,8 +10,16 @@
 
 int cli_json_print(json_t *document)
 {
+    static bool printed; /* what fails after the answer is told on stderr alone */
+    if (printed) {
+        json_decref(document);
+        return CLI_FAILED;
+    }
+    printed = true;
     if (!document || json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9))) {
-        fputs("gemmux: out of memory writing JSON\n", stderr);
+        if (!ferror(stdout)) /* of which main speaks */
+            fputs("gemmux: out of memory writing JSON\n", stderr);
+        json_decref(document);
         return CLI_FAILED;
     }
     putchar('\n');

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The roofline: what memory and arithmetic of this machine allow, and where every candidate lies.
- * gnuplot draws it; it reads a script from a temporary file on its standard input.
+ * gnuplot draws it; it reads a script from a temporary file on its standard input, and prints.
  */
 #include "bench.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <spawn.h>
 #include <string.h>
@@ -104,7 +105,7 @@ static void put_ranges(const cli_contest *c, double *x_min, double *x_max, doubl
     *x_max = fmax(*x_max, 3 * machine->peak[GEMMUX_MATH_INT8] / machine->bandwidth);
 }
 
-static void put_script(FILE *script, const cli_contest *c, const char *path)
+static void put_script(FILE *script, const cli_contest *c)
 {
     const gemmux_machine *machine = &c->session->machine;
     double x_min, x_max, y_min, top = 0;
@@ -116,9 +117,7 @@ static void put_script(FILE *script, const cli_contest *c, const char *path)
     snprintf(title, sizeof title, "%s, %d thread%s", machine->name, machine->cores,
              machine->cores == 1 ? "" : "s");
     fprintf(script, "set terminal svg size 860,560 dynamic background rgb 'white' font "
-                    "'sans-serif,12'\nset output ");
-    put_quoted(script, path);
-    fprintf(script, "\nset title ");
+                    "'sans-serif,12'\nset title ");
     char whole[512];
     /* "linear 512x4096x4096 ..." without the M, which is along the curve */
     const char *by = strchr(text, 'x');
@@ -143,8 +142,8 @@ static void put_script(FILE *script, const cli_contest *c, const char *path)
     fprintf(script, "\n");
 }
 
-/* Runs gnuplot on the script. */
-static int draw(FILE *script, const char *path)
+/* Runs gnuplot on the script; the picture is what it prints. */
+static int draw(FILE *script, int picture, const char *path)
 {
     char *const arguments[] = {"gnuplot", NULL};
     posix_spawn_file_actions_t actions;
@@ -152,6 +151,7 @@ static int draw(FILE *script, const char *path)
     int status = 0;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fileno(script), STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, picture, STDOUT_FILENO);
     int why = posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (why == ENOENT)
@@ -172,10 +172,19 @@ int cli_plot(const cli_contest *c, const char *path)
     FILE *script = tmpfile();
     if (!script)
         return cli_fail(CLI_FAILED, "no temporary file for gnuplot: %s", strerror(errno));
-    put_script(script, c, path);
-    int code = fflush(script) || fseek(script, 0, SEEK_SET)
-                   ? cli_fail(CLI_FAILED, "cannot write a script for gnuplot: %s", strerror(errno))
-                   : draw(script, path);
+    put_script(script, c);
+    int picture = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int code = CLI_DONE;
+    if (picture < 0)
+        code = cli_fail(CLI_FAILED, "--plot %s: %s", path, strerror(errno));
+    else if (fflush(script) || fseek(script, 0, SEEK_SET))
+        code = cli_fail(CLI_FAILED, "cannot write a script for gnuplot: %s", strerror(errno));
+    else
+        code = draw(script, picture, path);
+    if (picture >= 0 && close(picture) && !code)
+        code = cli_fail(CLI_FAILED, "--plot %s: %s", path, strerror(errno));
+    if (picture >= 0 && code)
+        unlink(path);
     fclose(script);
     return code;
 }

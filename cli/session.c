@@ -218,13 +218,27 @@ int cli_prove(cli_session *session, const gemmux_kernel *kernel, bool *sound)
     return CLI_DONE;
 }
 
-static int fail_select(const cli_session *session, const gemmux_problem *problem,
-                       const gemmux_error *error)
+int cli_fail_select(const cli_session *session, const gemmux_problem *problem,
+                    const gemmux_error *error)
 {
-    char text[256] = "";
-    if (error->status == GEMMUX_ERROR_NO_KERNEL)
-        cli_alternatives_text(problem, &session->machine, session->policy, text, sizeof text);
-    return cli_fail(cli_exit_code(error->status), "%s%s%s", error->text, *text ? "; " : "", text);
+    const gemmux_machine *machine = &session->machine;
+    char text[256] = "", unbuilt[96] = "";
+    int missing = 0;
+    if (error->status == GEMMUX_ERROR_NO_KERNEL) {
+        /* Kernels that this session denied itself are no alternatives. */
+        if (session->own.deny != session->deny)
+            cli_alternatives_text(problem, machine, session->policy, text, sizeof text);
+        for (int i = 0; i < gemmux_kernel_count(machine); i++) {
+            const gemmux_kernel *kernel = gemmux_kernel_at(machine, i);
+            missing += session->device && gemmux_kernel_device(kernel) == GEMMUX_CUDA &&
+                       !gemmux_kernel_built(kernel);
+        }
+    }
+    if (missing)
+        snprintf(unbuilt, sizeof unbuilt,
+                 "; %d kernels for GPUs are not built here: there was no nvcc", missing);
+    return cli_fail(cli_exit_code(error->status), "%s%s%s%s", error->text, *text ? "; " : "", text,
+                    unbuilt);
 }
 
 int cli_settle(cli_session *session, const gemmux_problem *problem, const gemmux_profile *profile)
@@ -237,7 +251,7 @@ int cli_settle(cli_session *session, const gemmux_problem *problem, const gemmux
         bool sound = true;
         if (gemmux_select_ranges(problem, &session->machine, session->policy, profile, ranges,
                                  &count, &error))
-            return fail_select(session, problem, &error);
+            return cli_fail_select(session, problem, &error);
         for (int i = 0; i < count && sound; i++) {
             int code = cli_prove(session, ranges[i].decision.kernel, &sound);
             if (code)

@@ -61,6 +61,10 @@ void cli_operands_free(cli_operands *operands);
  * them fails. */
 int cli_settle(cli_session *session, const gemmux_problem *problem, const gemmux_profile *profile);
 
+/* Says why nothing was selected, and what would do instead; returns the exit code. */
+int cli_fail_select(const cli_session *session, const gemmux_problem *problem,
+                    const gemmux_error *error);
+
 /* Certifies one kernel unless a certificate exists; *sound is whether it may run. */
 int cli_prove(cli_session *session, const gemmux_kernel *kernel, bool *sound);
 

@@ -39,6 +39,24 @@ static int make_evictor(cli_session *session)
 /* ------------------------------------------------------------------------------ open and close --
  */
 
+/* Whether the device itself rules it out, whatever is multiplied. */
+static bool never_here(const gemmux_machine *machine, const gemmux_kernel *kernel)
+{
+    static gemmux_trace trace;
+    gemmux_format bf16 = gemmux_format_of(GEMMUX_BF16);
+    gemmux_problem problem = gemmux_problem_linear(1, 64, 64, bf16, bf16, bf16);
+    gemmux_policy named = {.only = gemmux_kernel_name(kernel)};
+    gemmux_decision decision;
+    gemmux_select(&problem, machine, &named, &decision, &trace, NULL);
+    for (int i = 0; i < trace.verdict_count; i++) {
+        const gemmux_verdict *v = &trace.verdicts[i];
+        for (int j = 0; v->kernel == kernel && j < v->reason_count; j++)
+            if (trace.reasons[v->reason_first + j].stage == GEMMUX_STAGE_DEVICE)
+                return true;
+    }
+    return false;
+}
+
 /* Kernels that no certificate speaks for are chosen only by name; here is where they get one. */
 static int prove_all(cli_session *session)
 {
@@ -48,7 +66,7 @@ static int prove_all(cli_session *session)
         const gemmux_kernel *kernel = gemmux_kernel_at(machine, i);
         bool sound;
         if (gemmux_kernel_device(kernel) != GEMMUX_CUDA || !gemmux_kernel_built(kernel) ||
-            !gemmux_kernel_unproven(machine, kernel))
+            !gemmux_kernel_unproven(machine, kernel) || never_here(machine, kernel))
             continue;
         cli_progress(i, count, gemmux_kernel_name(kernel));
         int code = cli_prove(session, kernel, &sound);

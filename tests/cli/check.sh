@@ -64,6 +64,10 @@ run 0 select linear --m 2 --n 48 --k 64 --x bf16 --w bf16 --y bf16 --only ref_an
 mkdir "$work/bin"
 PATH=$work/bin run 1 bench --n 48 --k 64 --m 2 --only ref_any --plot "$work/roof.svg"
 says "gnuplot" "not installed"
+[ ! -e "$work/roof.svg" ] || fail "an empty picture"
+run 1 bench --n 48 --k 64 --m 2 --only ref_any --plot "$work/no/where.svg" --json
+says "no/where.svg" "No such file"
+json "results.0.chosen" ref_any # still one document, and no picture in it
 if command -v gnuplot >/dev/null; then
     run 0 bench --n 48 --k 64 --m 2,8 --only ref_any --plot "$work/it's a roof.svg"
     grep -q "ref_any" "$work/it's a roof.svg" || fail "no picture"

@@ -42,6 +42,8 @@ json devices.0.layers.2.prefill.m 2048
 run 0 plan gpt-oss-120b --device rtx-pro-6000 --context 8192 --save "$work/plan.json" --json
 cmp -s "$work/out" "$work/plan.json" || fail "--save differs from --json"
 run 1 plan smollm2-135m --device b200 --save "$work/none/plan.json"
+run 1 plan smollm2-135m --device b200 --save "$work/none/plan.json" --json
+json error.exit 1 # one document
 says "$work/none/plan.json"
 
 # bf16 is refused on 96 GB, with the numbers.

@@ -30,6 +30,12 @@ run 2 select linear --json=yes
 says "--json takes no value"
 run 2 kernels what
 says '"what"'
+if [ -w /dev/full ]; then
+    for json in "" --json; do
+        "$gemmux" kernels $json >/dev/full 2>"$work/err" && fail "written to a full device"
+        says "cannot write to stdout"
+    done
+fi
 run 1 probe what # a file that is not there
 says "'what'"
 finish

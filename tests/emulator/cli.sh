@@ -33,6 +33,15 @@ expect 0 'cuda_ref_any +skipped .*ended by itself' \
 # The host's kernels are proved on the host.
 expect 0 'ref_any +skipped .*it runs on the host' "$gemmux" check --device cuda:0 ref_any
 
+# Kernels of another architecture are no news; nor are those that it denied itself an alternative.
+out=$("$gemmux" bench "${small[@]}" --only nothing 2>&1)
+grep -q 'without --only: ' <<<"$out" || { echo "FAIL no alternative: $out"; bad=1; }
+out=$(EMULATED_MEMORY_MIB=1 "$gemmux" run --device cuda:0 --w mxfp4 --m 1 2>&1)
+if grep -qE 'sm_100|without --deny' <<<"$out" || ! grep -q 'no kernel for' <<<"$out"; then
+    printf 'FAIL a device without room:\n%s\n' "$out"
+    bad=1
+fi
+
 expect 0 'cuda_ref_any +proved ' "$gemmux" check --device cuda:0 cuda_ref_any --timeout 600
 expect 0 'cuda_ref_any +proved .* kept ' "$gemmux" check --device cuda:0 cuda_ref_any
 expect 0 '^chosen: cuda_ref_any' "$gemmux" bench "${small[@]}" --only cuda_ref_any
