@@ -31,7 +31,7 @@ install: build
 
 build:
 	@sh scripts/setup.sh build
-	@cmake --preset default --log-level=WARNING
+	@cmake --preset default --log-level=NOTICE
 	@cmake --build build --target gemmux_cli
 
 clean:

@@ -22,6 +22,11 @@ for file in bin/gemmux include/gemmux.h share/man/man1/gemmux.1 \
     [ -f "$tree/$file" ] || { echo "install: $file is missing"; exit 1; }
 done
 
+# Stripped, as packages hold it.
+cp "$lib/libgemmux.so" "$work/library" && strip "$work/library"
+bytes=$(stat -c %s "$work/library")
+[ "$bytes" -lt 40000000 ] || { echo "install: the library has $bytes bytes, 40 MB are allowed"; exit 1; }
+
 # The proving program finds its library in the moved tree by itself, and is of no use to people.
 code=0
 env -u LD_LIBRARY_PATH "$tree/libexec/gemmux/gemmux-prove" 2>"$work/prove.log" || code=$?
