@@ -4,7 +4,7 @@
  * each caught, under the right name, in a program of their own, and the one without a fault passes.
  * This program is also that other one.
  *
- *     gpu_certify [NAME]
+ *     gpu_certify [NAME|sticky]
  *
  * Exit code 77 where there is no device, 1 where a fault went unnoticed.
  */
@@ -221,6 +221,44 @@ static int check(gemmux_machine *machine, int i)
     return !good;
 }
 
+/* The same fault in this process, which certification spares: at the caller's copy, where it comes
+ * out, it is called sticky and the kernel is named. The last thing that this process does on the
+ * device. */
+static int check_sticky(const gemmux_machine *machine)
+{
+    enum { M = 7, N = 16, K = 32 };
+    gemmux_error error = {GEMMUX_OK, ""};
+    gemmux_format bf16 = gemmux_format_of(GEMMUX_BF16);
+    gemmux_problem p = gemmux_problem_linear(M, N, K, bf16, gemmux_format_of(GEMMUX_MXFP4), bf16);
+    const gemmux_policy policy = {.only = "planted_far"};
+    static const float numbers[N * K];
+    static uint16_t y[M * N];
+    gemmux_weights w;
+    gemmux_plan *plan;
+    gemmux_device *device;
+    gemmux_args args = {.x = {bf16, 1, M, K, .codes = NULL}};
+    void *x;
+    gemmux_status status = gemmux_quantise(numbers, 1, N, K, p.w, &w, &error);
+    if (!status)
+        status = gemmux_prepare(&p, machine, &policy, NULL, &w, NULL, &plan, &error);
+    if (!status)
+        status = gemmux_device_open(machine, &device, &error);
+    if (!status)
+        status = gemmux_device_alloc(device, M * K * 2, &x, &error);
+    if (!status)
+        status = gemmux_device_alloc(device, sizeof y, &args.y, &error);
+    args.x.codes = status ? NULL : x;
+    if (!status)
+        status = gemmux_run(plan, &args, &error);
+    bool launched = !status;
+    if (launched)
+        status = gemmux_device_read(device, y, args.y, sizeof y, &error);
+    bool good = launched && status == GEMMUX_ERROR_DEVICE && strstr(error.text, "sticky") &&
+                strstr(error.text, "planted_far");
+    printf("%s sticky: %s\n", good ? "ok  " : "FAIL", error.text);
+    return !good;
+}
+
 int main(int argc, char **argv)
 {
     gemmux_machine machine;
@@ -239,6 +277,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < FAULTS; i++)
         if (argc < 2 || !strcmp(argv[1], faults[i].name))
             failed += check(&machine, i);
+    setenv("EMULATED_FAULT", "planted_write", 1); /* where the device is emulated */
+    if (argc < 2 || !strcmp(argv[1], "sticky"))
+        failed += check_sticky(&machine);
     printf("gpu_certify on %s: %d failed\n", machine.name, failed);
     return failed ? 1 : 0;
 }
