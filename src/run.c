@@ -254,10 +254,14 @@ gemmux_status gemmux_run(const gemmux_plan *plan, const gemmux_args *args, gemmu
         .state = plan->states[range],
         .stream = args->stream,
     };
+    if (plan->resident)
+        call.w = &plan->resident->packed;
+    status = gemmux_packed_expect(call.w, decision->kernel->packing, &now, error);
+    if (status)
+        return status;
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&plan->lock;
     pthread_mutex_lock(lock);
     if (plan->resident) {
-        call.w = &plan->resident->packed;
         call.bias = plan->resident->bias;
         call.workspace = plan->resident->workspace;
         call.workspace_bytes = plan->workspace_bytes;

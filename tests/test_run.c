@@ -5,6 +5,7 @@
 #include "testing.h"
 
 #include "packing.h"
+#include "plan.h"
 
 #include <pthread.h>
 
@@ -359,6 +360,27 @@ static void a_wrong_packing_is_refused_by_name(void **state)
     wider.k = 64;
     assert_int_equal(gemmux_packed_expect(&packed, &gemmux_packing_plain, &wider, &error),
                      GEMMUX_ERROR_PACKING);
+    /* Whatever kernel a plan holds: it is not handed another packing than the one it reads. */
+    static const char *const kernels[] = {"ref_any", "x86_avx2,arm_neon"};
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
+        gemmux_plan *plan;
+        const gemmux_policy policy = {.only = kernels[i]};
+        if (gemmux_prepare(&t.problem, &f->machine, &policy, NULL, &t.w, NULL, &plan, &error))
+            continue; /* not a machine for it */
+        gemmux_packed own = plan->packed;
+        plan->packed.packing = &other;
+        assert_int_equal(gemmux_run(plan, &t.args, &error), GEMMUX_ERROR_PACKING);
+        assert_non_null(
+            strstr(error.text, "weights are packed as hopper-values, the kernel reads "));
+        assert_non_null(strstr(error.text, own.packing->name));
+        plan->packed = own;
+        plan->packed.plain.rows++;
+        assert_int_equal(gemmux_run(plan, &t.args, &error), GEMMUX_ERROR_PACKING);
+        assert_string_equal(error.text, "weights are 1 x 17 x 32, the problem wants 1 x 16 x 32");
+        plan->packed = own;
+        assert_int_equal(gemmux_run(plan, &t.args, &error), GEMMUX_OK);
+        gemmux_plan_free(plan);
+    }
     gemmux_weights back;
     assert_int_equal(gemmux_unpack(&packed, &back, &error), GEMMUX_OK);
     for (int64_t n = 0; n < 16; n++)
