@@ -924,7 +924,7 @@ typedef struct gemmux_forecast {
     int64_t weight_bytes;    /* on one device, as packed; embeddings and norms included */
     int64_t workspace_bytes; /* the largest of any layer */
     int64_t kv_bytes;        /* bf16 cache at full context */
-    int64_t repack_bytes;    /* beside the packed weights while the last layer is packed */
+    int64_t repack_bytes;    /* beside the packed weights while the last layer is packed; GPU: 0 */
     int64_t total_bytes;     /* weights + workspace + cache */
     int64_t peak_bytes;      /* the larger of total and weights + repack */
     int64_t memory_bytes;    /* of the device; 0: unknown */

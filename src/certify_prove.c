@@ -83,17 +83,20 @@ static bool guard_workspace(trial *t)
  * Here there is no next one, so the kernel is asked itself. */
 static bool refuses(trial *t, const gemmux_kernel *kernel, const gemmux_weights *w)
 {
-    gemmux_packed packed;
+    gemmux_packed packed = {0};
     gemmux_resident *resident = NULL;
     gemmux_error why = {GEMMUX_OK, ""};
     void *state = NULL;
-    if (!kernel->prepare || gemmux_pack(kernel->packing, &w->tensor, NULL, &packed, NULL)) {
+    if (!kernel->prepare) {
         return false;
     }
-    if (t->device && gemmux_resident_upload(&t->machine, &packed, NULL, &resident, &why)) {
+    if (t->device && gemmux_resident_make(&t->machine, kernel->packing, &w->tensor,
+                                          w->tensor.k_order, NULL, NULL, &resident, &why)) {
         snprintf(t->o.lacking, sizeof t->o.lacking, "%.150s", why.text);
-        gemmux_packed_free(&packed);
         return true;
+    }
+    if (!t->device && gemmux_pack(kernel->packing, &w->tensor, NULL, &packed, NULL)) {
+        return false;
     }
     const gemmux_problem *p = &t->o.c->problem;
     gemmux_status status =

@@ -166,9 +166,11 @@ static void plan_kind(const forecast_context *c, gemmux_kind *kind)
                             : kind->decode.workspace_bytes;
     if (workspace > f->workspace_bytes)
         f->workspace_bytes = workspace;
-    /* One layer at a time lies beside its packed form; plain weights are not repacked. */
+    /* One layer at a time lies beside its packed form; plain weights are not repacked. A GPU gets
+     * packed weights alone, as they are made. */
     int64_t source = gemmux_divide_up(kind->layer->stored_bytes, c->load.tp);
-    if (strcmp(kind->decode.packing, "plain") != 0 && source > f->repack_bytes)
+    if (c->machine->kind == GEMMUX_CPU && strcmp(kind->decode.packing, "plain") != 0 &&
+        source > f->repack_bytes)
         f->repack_bytes = source;
     int64_t chunks = gemmux_divide_up(c->load.batch * c->load.context, kind->prefill_m);
     f->decode_us += kind->count * kind->decode.predicted_us;

@@ -12,14 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint64_t gemmux_checksum(const void *data, int64_t bytes)
+/* Four interleaved FNV-1a streams over 8-byte words, folded at the end: one multiply a word is a
+ * chain, four chains keep up with memory. */
+static const uint64_t prime = UINT64_C(0x100000001b3);
+
+void gemmux_digest_start(gemmux_digest *digest)
 {
-    /* Four interleaved FNV-1a streams over 8-byte words, folded at the end: one multiply a word
-     * is a chain, four chains keep up with memory. */
-    const uint64_t prime = UINT64_C(0x100000001b3);
-    uint64_t h[4] = {UINT64_C(0xcbf29ce484222325), 1, 2, 3};
-    const unsigned char *p = data;
+    *digest = (gemmux_digest){.lanes = {UINT64_C(0xcbf29ce484222325), 1, 2, 3}};
+}
+
+void gemmux_digest_add(gemmux_digest *digest, const void *piece, int64_t bytes)
+{
+    const unsigned char *p = piece;
+    uint64_t h[4];
     int64_t i = 0;
+    memcpy(h, digest->lanes, sizeof h);
     for (; i + 32 <= bytes; i += 32)
         for (int lane = 0; lane < 4; lane++) {
             uint64_t word;
@@ -32,14 +39,30 @@ uint64_t gemmux_checksum(const void *data, int64_t bytes)
         memcpy(&word, p + i, bytes - i < 8 ? (size_t)(bytes - i) : 8);
         h[0] = (h[0] ^ word) * prime;
     }
+    memcpy(digest->lanes, h, sizeof h);
+    digest->bytes += bytes;
+}
+
+uint64_t gemmux_digest_end(const gemmux_digest *digest)
+{
+    uint64_t h = digest->lanes[0];
     for (int lane = 1; lane < 4; lane++)
-        h[0] = (h[0] ^ h[lane]) * prime;
-    return (h[0] ^ (uint64_t)bytes) * prime;
+        h = (h ^ digest->lanes[lane]) * prime;
+    return (h ^ (uint64_t)digest->bytes) * prime;
+}
+
+uint64_t gemmux_checksum(const void *data, int64_t bytes)
+{
+    gemmux_digest digest;
+    gemmux_digest_start(&digest);
+    gemmux_digest_add(&digest, data, bytes);
+    return gemmux_digest_end(&digest);
 }
 
 typedef struct pack_context {
     const gemmux_tensor *w;
     gemmux_packed *packed;
+    int64_t first, last;
     int64_t rows_per_item;
     int64_t items_per_matrix;
 } pack_context;
@@ -48,44 +71,56 @@ static void pack_item(void *context, size_t i)
 {
     const pack_context *c = context;
     int64_t matrix = (int64_t)i / c->items_per_matrix;
-    int64_t first = (int64_t)i % c->items_per_matrix * c->rows_per_item;
+    int64_t first = c->first + (int64_t)i % c->items_per_matrix * c->rows_per_item;
     int64_t last = first + c->rows_per_item;
-    if (last > c->w->rows)
-        last = c->w->rows;
-    c->packed->packing->pack(c->w, c->packed, matrix, first, last);
+    c->packed->packing->pack(c->w, c->packed, matrix, first, last < c->last ? last : c->last);
 }
 
-gemmux_status gemmux_pack(const gemmux_packing *packing, const gemmux_tensor *w,
-                          gemmux_threads *threads, gemmux_packed *packed, gemmux_error *error)
+void gemmux_pack_rows(const gemmux_tensor *w, gemmux_packed *packed, gemmux_threads *threads,
+                      int64_t first, int64_t last)
+{
+    int64_t multiple = packed->packing->row_multiple > 0 ? packed->packing->row_multiple : 1;
+    int64_t per_item = (256 + multiple - 1) / multiple * multiple;
+    int64_t items = (last - first + per_item - 1) / per_item;
+    pack_context context = {w, packed, first, last, per_item, items};
+    gemmux_parallel(threads, pack_item, &context, (size_t)(items * w->count));
+}
+
+gemmux_status gemmux_pack_describe(const gemmux_packing *packing, const gemmux_tensor *w,
+                                   gemmux_packed *packed, gemmux_error *error)
 {
     char name[32];
     *packed = (gemmux_packed){.packing = packing, .plain = *w};
     if (!packing->accepts(w->format))
         return gemmux_fail(error, GEMMUX_ERROR_PACKING, "packing %s does not hold %s",
                            packing->name, gemmux_format_name(w->format, name, sizeof name));
-    int64_t bytes = packing->bytes(w->format, w->count, w->rows, w->cols);
-    if (bytes < 0 || bytes > INT64_MAX - 64)
+    packed->bytes = packing->bytes(w->format, w->count, w->rows, w->cols);
+    if (packed->bytes < 0 || packed->bytes > INT64_MAX - 64)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
                            "packing %s: the size of %" PRId64 " x %" PRId64 " x %" PRId64
                            " overflows",
                            packing->name, w->count, w->rows, w->cols);
-    packed->bytes = bytes;
-    if (bytes == 0)
+    if (packed->bytes == 0) /* it borrows */
         return GEMMUX_OK;
+    packed->plain.codes = packed->plain.scales = packed->plain.zeros = NULL;
+    packed->plain.row_bytes = 0;
+    packed->plain.globals = NULL;
+    return GEMMUX_OK;
+}
 
+gemmux_status gemmux_pack(const gemmux_packing *packing, const gemmux_tensor *w,
+                          gemmux_threads *threads, gemmux_packed *packed, gemmux_error *error)
+{
+    gemmux_status status = gemmux_pack_describe(packing, w, packed, error);
+    int64_t bytes = packed->bytes;
+    if (status || bytes == 0)
+        return status;
     packed->data = gemmux_pages_alloc((bytes + 63) / 64 * 64);
     if (!packed->data)
         return gemmux_fail(error, GEMMUX_ERROR_MEMORY,
                            "packing %s: out of memory for %" PRId64 " bytes", packing->name, bytes);
     memset(packed->data, 0, (size_t)((bytes + 63) / 64 * 64));
-    packed->plain.codes = packed->plain.scales = packed->plain.zeros = NULL;
-    packed->plain.row_bytes = 0;
-    packed->plain.globals = NULL;
-
-    int64_t multiple = packing->row_multiple > 0 ? packing->row_multiple : 1;
-    int64_t per_item = (256 + multiple - 1) / multiple * multiple;
-    pack_context context = {w, packed, per_item, (w->rows + per_item - 1) / per_item};
-    gemmux_parallel(threads, pack_item, &context, (size_t)(context.items_per_matrix * w->count));
+    gemmux_pack_rows(w, packed, threads, 0, w->rows);
     if (w->format.two_level && packing->globals)
         packed->plain.globals = packing->globals(packed);
     packed->checksum = gemmux_checksum(packed->data, packed->bytes);

@@ -40,6 +40,9 @@ struct gemmux_packing {
     /* Where data keeps the [count] factors of a two-level format; NULL when packing borrows. The
      * caller's array may be gone by the time they are needed. */
     const float *(*globals)(const gemmux_packed *packed);
+    /* Bytes at the start of one matrix that rows [0, row_last) fill and no other row touches, for a
+     * row_last that is a multiple of row_multiple or all rows. NULL: none before all are packed. */
+    int64_t (*settled)(gemmux_format format, int64_t rows, int64_t cols, int64_t row_last);
     int32_t row_multiple;
 };
 
@@ -53,10 +56,33 @@ int64_t gemmux_row_scales(const gemmux_tensor *tensor, int64_t matrix, int64_t r
 /* 64-bit hash after FNV-1a, on 8-byte words in four streams: keeps up with memory, so it can run
  * at every prepare. It detects accidents, not forgery. */
 uint64_t gemmux_checksum(const void *data, int64_t bytes);
+/* The same of pieces in order; all but the last are multiples of 32 bytes. */
+typedef struct gemmux_digest {
+    uint64_t lanes[4];
+    int64_t bytes;
+} gemmux_digest;
+void gemmux_digest_start(gemmux_digest *digest);
+void gemmux_digest_add(gemmux_digest *digest, const void *piece, int64_t bytes);
+uint64_t gemmux_digest_end(const gemmux_digest *digest);
 
 /* Allocates, packs with `threads` (may be NULL) and seals. k_order is copied by reference. */
 gemmux_status gemmux_pack(const gemmux_packing *packing, const gemmux_tensor *w,
                           gemmux_threads *threads, gemmux_packed *packed, gemmux_error *error);
+/* Takes `bytes` of packed data that stand at `at`; pieces come in order, each once. */
+typedef gemmux_status (*gemmux_pack_sink)(void *context, const void *piece, int64_t at,
+                                          int64_t bytes, gemmux_error *error);
+/* gemmux_pack for data that goes elsewhere: the host holds a tile of it at a time, some MiB, and
+ * what stands behind the codes of one matrix. packed gets everything but data, which stays NULL.
+ * For packings that do not borrow and whose matrices are multiples of 32 bytes. */
+gemmux_status gemmux_pack_stream(const gemmux_packing *packing, const gemmux_tensor *w,
+                                 gemmux_threads *threads, gemmux_pack_sink sink, void *context,
+                                 gemmux_packed *packed, gemmux_error *error);
+/* Both begin so: the packing holds the format, and packed has its geometry and bytes. */
+gemmux_status gemmux_pack_describe(const gemmux_packing *packing, const gemmux_tensor *w,
+                                   gemmux_packed *packed, gemmux_error *error);
+/* Rows [first, last) of all matrices of w. */
+void gemmux_pack_rows(const gemmux_tensor *w, gemmux_packed *packed, gemmux_threads *threads,
+                      int64_t first, int64_t last);
 /* Refuses by name a buffer that is not `want` with this geometry. */
 gemmux_status gemmux_packed_expect(const gemmux_packed *packed, const gemmux_packing *want,
                                    const gemmux_problem *problem, gemmux_error *error);

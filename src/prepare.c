@@ -87,21 +87,23 @@ static gemmux_status copy_side_data(gemmux_plan *plan, const gemmux_weights *w, 
     return GEMMUX_OK;
 }
 
-/* CUDA: moves the packed weights to the device; the host's copy is released. */
-static gemmux_status make_resident(gemmux_plan *plan, gemmux_error *error)
+/* Packs the weights where they are multiplied. Of what is on a device the host keeps the geometry.
+ */
+static gemmux_status pack(gemmux_plan *plan, const gemmux_packing *packing, const gemmux_tensor *w,
+                          gemmux_threads *threads, gemmux_error *error)
 {
-    if (plan->machine.kind != GEMMUX_CUDA)
-        return GEMMUX_OK;
-    gemmux_status status =
-        gemmux_resident_upload(&plan->machine, &plan->packed, plan->bias, &plan->resident, error);
-    if (status)
+    if (plan->machine.kind == GEMMUX_CPU) {
+        gemmux_status status = gemmux_pack(packing, w, threads, &plan->packed, error);
+        plan->packed.plain.k_order = plan->k_order;
         return status;
-    gemmux_tensor geometry = plan->packed.plain;
-    geometry.codes = geometry.scales = geometry.zeros = NULL;
-    geometry.globals = NULL;
-    gemmux_packed_free(&plan->packed);
-    plan->packed.plain = geometry;
-    return GEMMUX_OK;
+    }
+    gemmux_status status = gemmux_resident_make(&plan->machine, packing, w, plan->k_order,
+                                                plan->bias, threads, &plan->resident, error);
+    plan->packed.plain = *w;
+    plan->packed.plain.codes = plan->packed.plain.scales = plan->packed.plain.zeros = NULL;
+    plan->packed.plain.globals = NULL;
+    plan->packed.plain.k_order = plan->k_order;
+    return status;
 }
 
 /* Lets each range's kernel make its handles. On failure *broken names the kernel. */
@@ -188,20 +190,16 @@ static gemmux_status make_workspace(gemmux_plan *plan, const gemmux_kernel **bro
     return GEMMUX_OK;
 }
 
-/* Packs, uploads and prepares what was selected. On failure *broken names the kernel without which
+/* Packs and prepares what was selected. On failure *broken names the kernel without which
  * another selection may do; NULL: none would. */
 static gemmux_status try_selection(gemmux_plan *plan, const gemmux_weights *w,
-                                   const gemmux_kernel **broken, gemmux_error *error)
+                                   gemmux_threads *threads, const gemmux_kernel **broken,
+                                   gemmux_error *error)
 {
     const gemmux_kernel *kernel = plan->ranges[0].decision.kernel;
-    gemmux_status status =
-        gemmux_pack(kernel->packing, &w->tensor, plan->threads, &plan->packed, error);
-    if (status)
-        return status;
-    plan->packed.plain.k_order = plan->k_order;
-    status = make_resident(plan, error);
+    gemmux_status status = pack(plan, kernel->packing, &w->tensor, threads, error);
     if (status) {
-        *broken = kernel;
+        *broken = plan->machine.kind == GEMMUX_CPU ? NULL : kernel;
         return status;
     }
     status = make_states(plan, broken, error);
@@ -228,7 +226,7 @@ static gemmux_status none_left(const gemmux_plan *plan, const gemmux_error *firs
 /* Selects and tries; while a kernel fails, notes why and tries again without it. */
 static gemmux_status settle(gemmux_plan *plan, const gemmux_policy *policy,
                             const gemmux_profile *profile, const gemmux_weights *w,
-                            gemmux_error *error)
+                            gemmux_threads *threads, gemmux_error *error)
 {
     gemmux_error first = {GEMMUX_OK, ""}; /* of the kernel that was chosen first */
     for (;;) {
@@ -242,7 +240,7 @@ static gemmux_status settle(gemmux_plan *plan, const gemmux_policy *policy,
             return status;
         if (plan->ranges[0].decision.kernel->device != plan->machine.kind)
             return none_left(plan, &first, error);
-        status = try_selection(plan, w, &broken, &why);
+        status = try_selection(plan, w, threads, &broken, &why);
         if (!status)
             return GEMMUX_OK;
         drop_states(plan);
@@ -286,7 +284,7 @@ gemmux_status gemmux_prepare(const gemmux_problem *problem, const gemmux_machine
         made->machine.cores = gemmux_threads_count(threads);
     status = copy_side_data(made, w, error);
     if (!status)
-        status = settle(made, policy, profile, w, error);
+        status = settle(made, policy, profile, w, threads, error);
     if (status) {
         gemmux_plan_free(made);
         return status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Uploads what a plan multiplies with.
+ * Packs what a plan multiplies with onto its device.
  */
 #include "prepare_cuda.h"
 
@@ -107,18 +107,15 @@ static gemmux_status upload(gemmux_resident *r, const void *from, int64_t bytes,
     return GEMMUX_OK;
 }
 
-static gemmux_status upload_all(gemmux_resident *r, const gemmux_packed *host, const float *bias,
-                                gemmux_error *error)
+/* The tensor's own arrays are what there is. */
+static gemmux_status upload_plain(gemmux_resident *r, const gemmux_tensor *t, gemmux_error *error)
 {
-    const gemmux_tensor *t = &host->plain;
     gemmux_tensor *to = &r->packed.plain;
     int64_t scales = t->count * gemmux_scale_count(t->format, t->rows, t->cols);
-    gemmux_status status =
-        upload(r, host->data, host->bytes, "the packed weights", &r->packed.data, error);
-    /* Packing "plain" borrows: the tensor's own arrays are what there is. */
-    if (!status)
-        status = upload(r, t->codes, t->count * t->rows * gemmux_row_stride(t), "the weights",
-                        &to->codes, error);
+    to->codes = to->scales = to->zeros = NULL;
+    to->globals = NULL;
+    gemmux_status status = upload(r, t->codes, t->count * t->rows * gemmux_row_stride(t),
+                                  "the weights", &to->codes, error);
     if (!status)
         status = upload(r, t->scales, scales * gemmux_scale_bytes(t->format), "the scales",
                         &to->scales, error);
@@ -127,16 +124,59 @@ static gemmux_status upload_all(gemmux_resident *r, const gemmux_packed *host, c
                         &to->zeros, error);
     if (!status)
         status = upload(r, t->globals, t->count * 4, "the tensor scales", &to->globals, error);
-    if (!status)
-        status = upload(r, t->k_order, t->cols * 4, "k_order", &to->k_order, error);
-    if (!status)
-        status = upload(r, bias, t->count * t->rows * 4, "the bias", &r->bias, error);
     return status;
 }
 
-gemmux_status gemmux_resident_upload(const gemmux_machine *machine, const gemmux_packed *host,
-                                     const float *bias, gemmux_resident **resident,
-                                     gemmux_error *error)
+static gemmux_status take_piece(void *context, const void *piece, int64_t at, int64_t bytes,
+                                gemmux_error *error)
+{
+    gemmux_resident *r = context;
+    char text[96];
+    int result = r->device.cuda.copy_to_device(
+        (gemmux_cu_pointer)(uintptr_t)r->packed.data + (gemmux_cu_pointer)at, piece, (size_t)bytes);
+    if (!result)
+        return GEMMUX_OK;
+    snprintf(text, sizeof text, "prepare: copying the packed weights to cuda:%d",
+             r->device.ordinal);
+    return gemmux_cuda_fail_on(&r->device, result, text, error);
+}
+
+static gemmux_status upload_packed(gemmux_resident *r, const gemmux_tensor *w,
+                                   gemmux_threads *threads, gemmux_error *error)
+{
+    gemmux_cu_pointer pointer;
+    gemmux_packed made;
+    gemmux_status status = allocate(r, r->packed.bytes, "the packed weights", &pointer, error);
+    if (status)
+        return status;
+    uintptr_t address = (uintptr_t)pointer;
+    memcpy(&r->packed.data, &address, sizeof address);
+    status = gemmux_pack_stream(r->packed.packing, w, threads, take_piece, r, &made, error);
+    r->packed.checksum = made.checksum;
+    if (w->format.two_level && r->packed.packing->globals)
+        r->packed.plain.globals = r->packed.packing->globals(&r->packed);
+    return status;
+}
+
+static gemmux_status fill(gemmux_resident *r, const gemmux_packing *packing, const gemmux_tensor *w,
+                          const int32_t *k_order, const float *bias, gemmux_threads *threads,
+                          gemmux_error *error)
+{
+    gemmux_status status = gemmux_pack_describe(packing, w, &r->packed, error);
+    r->packed.plain.k_order = NULL;
+    if (!status)
+        status = r->packed.bytes ? upload_packed(r, w, threads, error) : upload_plain(r, w, error);
+    if (!status)
+        status = upload(r, k_order, w->cols * 4, "k_order", &r->packed.plain.k_order, error);
+    if (!status)
+        status = upload(r, bias, w->count * w->rows * 4, "the bias", &r->bias, error);
+    return status;
+}
+
+gemmux_status gemmux_resident_make(const gemmux_machine *machine, const gemmux_packing *packing,
+                                   const gemmux_tensor *w, const int32_t *k_order,
+                                   const float *bias, gemmux_threads *threads,
+                                   gemmux_resident **resident, gemmux_error *error)
 {
     *resident = NULL;
     gemmux_resident *made = calloc(1, sizeof *made);
@@ -151,12 +191,7 @@ gemmux_status gemmux_resident_upload(const gemmux_machine *machine, const gemmux
         free(made);
         return status;
     }
-    made->packed = *host;
-    made->packed.data = NULL;
-    made->packed.plain.codes = made->packed.plain.scales = made->packed.plain.zeros = NULL;
-    made->packed.plain.globals = NULL;
-    made->packed.plain.k_order = NULL;
-    status = upload_all(made, host, bias, error);
+    status = fill(made, packing, w, k_order, bias, threads, error);
     gemmux_cuda_leave(&made->device);
     if (status) {
         gemmux_resident_free(made);

@@ -20,12 +20,13 @@ typedef struct gemmux_resident {
     int block_count;
 } gemmux_resident;
 
-/* Allocates on `machine` and copies. bias may be NULL; host->plain.k_order is uploaded as well.
- * GEMMUX_ERROR_MEMORY where the device has no room: another kernel, whose packing or workspace is
- * smaller, may still fit. */
-gemmux_status gemmux_resident_upload(const gemmux_machine *machine, const gemmux_packed *host,
-                                     const float *bias, gemmux_resident **resident,
-                                     gemmux_error *error);
+/* Packs w onto `machine`: the device holds one copy, the host a tile of it at a time. bias and
+ * k_order may be NULL; threads (may be NULL) pack. GEMMUX_ERROR_MEMORY where the device has no
+ * room: another kernel, whose packing or workspace is smaller, may still fit. */
+gemmux_status gemmux_resident_make(const gemmux_machine *machine, const gemmux_packing *packing,
+                                   const gemmux_tensor *w, const int32_t *k_order,
+                                   const float *bias, gemmux_threads *threads,
+                                   gemmux_resident **resident, gemmux_error *error);
 gemmux_status gemmux_resident_workspace(gemmux_resident *resident, int64_t bytes,
                                         gemmux_error *error);
 void gemmux_resident_free(gemmux_resident *resident);

@@ -271,6 +271,7 @@ static void every_byte_is_counted(void **state)
     m.layers[0].epilogue = GEMMUX_EPILOGUE_BIAS;
     forecast(&m, "h100-sxm", (gemmux_workload){0}, kinds, &with);
     assert_int_equal(with.weight_bytes, f.weight_bytes + 128 * 64 * 4);
+    assert_int_equal(f.repack_bytes, 0); /* packed on the way to the device */
     gemmux_machine machine = device("zen4");
     gemmux_policy plain = {.packing = "plain"}, panel = {.packing = "panel16"};
     gemmux_error error;

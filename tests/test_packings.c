@@ -112,6 +112,101 @@ static void test_round_trip(void **state)
     gemmux_threads_free(threads);
 }
 
+typedef struct sink {
+    unsigned char *data; /* NULL: only counted */
+    int64_t at, most, before;
+} sink;
+
+/* Bytes of this process that are in memory. */
+static int64_t in_memory(void)
+{
+    long long pages = 0, all;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%lld %lld", &all, &pages) != 2)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return (int64_t)pages * 4096;
+}
+
+static gemmux_status take_piece(void *context, const void *piece, int64_t at, int64_t bytes,
+                                gemmux_error *error)
+{
+    sink *s = context;
+    (void)error;
+    assert_int_equal(at, s->at);
+    s->at += bytes;
+    if (s->data)
+        memcpy(s->data + at, piece, (size_t)bytes);
+    int64_t held = in_memory() - s->before;
+    s->most = held > s->most ? held : s->most;
+    return GEMMUX_OK;
+}
+
+/* What a device is given piece by piece is what the host would hold as a whole. */
+static void test_stream(void **state)
+{
+    static const int64_t shapes[][2] = {{1, 1}, {17, 33}, {300, 200}, {5000, 1024}, {5, 0}};
+    int compared = 0;
+    (void)state;
+    for (int p = 0; gemmux_packings[p]; p++)
+        for (int f = 0; f < COUNT(formats); f++)
+            for (int i = 0; i < COUNT(shapes); i++) {
+                const gemmux_packing *packing = gemmux_packings[p];
+                gemmux_format format = testing_format(formats[f]);
+                uint64_t seed = 11;
+                gemmux_weights w;
+                gemmux_packed whole, streamed;
+                if (!packing->settled || !packing->accepts(format))
+                    continue;
+                testing_weights(&seed, format, i == 3 ? 1 : 3, shapes[i][0], shapes[i][1], &w);
+                assert_int_equal(gemmux_pack(packing, &w.tensor, NULL, &whole, NULL), GEMMUX_OK);
+                sink s = {.data = malloc((size_t)whole.bytes + 1)};
+                streamed = whole;
+                if (whole.bytes) /* of K = 0 some packings have nothing */
+                    assert_int_equal(gemmux_pack_stream(packing, &w.tensor, NULL, take_piece, &s,
+                                                        &streamed, NULL),
+                                     GEMMUX_OK);
+                assert_int_equal(s.at, whole.bytes);
+                assert_memory_equal(s.data, whole.data, (size_t)whole.bytes);
+                assert_true(streamed.checksum == whole.checksum);
+                assert_int_equal(streamed.bytes, whole.bytes);
+                assert_true(!whole.bytes || !streamed.data);
+                compared++;
+                free(s.data);
+                gemmux_packed_free(&whole);
+                gemmux_weights_free(&w);
+            }
+    assert_true(compared > 100);
+}
+
+/* 128 MiB of packed weights pass through the host with no more than a tile of them in memory. */
+static void test_stream_memory(void **state)
+{
+    enum { ROWS = 16384, COLS = 4096, MIB = 1 << 20 };
+    gemmux_tensor t = {.format = testing_format("bf16"), .count = 1, .rows = ROWS, .cols = COLS};
+    unsigned char *codes = malloc((size_t)ROWS * COLS * 2);
+    gemmux_packed packed;
+    (void)state;
+    assert_non_null(codes);
+    memset(codes, 0x3c, (size_t)ROWS * COLS * 2);
+    t.codes = codes;
+    for (int p = 0; gemmux_packings[p]; p++) {
+        if (!gemmux_packings[p]->settled)
+            continue;
+        sink s = {.before = in_memory()};
+        if (!s.before)
+            skip(); /* no /proc */
+        assert_int_equal(
+            gemmux_pack_stream(gemmux_packings[p], &t, NULL, take_piece, &s, &packed, NULL),
+            GEMMUX_OK);
+        assert_true(s.at >= (int64_t)128 * MIB);
+        if (s.most > 20 * MIB)
+            fail_msg("%s held %lld MiB", gemmux_packings[p]->name, (long long)(s.most / MIB));
+    }
+    free(codes);
+}
+
 /* Every 4-bit and 8-bit code comes back. */
 static void test_every_code(void **state)
 {
@@ -272,6 +367,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scales_stand_where_cublaslt_reads_them),
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_memory),
         cmocka_unit_test(test_every_code),
         cmocka_unit_test(test_panel16_layout),
         cmocka_unit_test(test_flags),

@@ -114,7 +114,7 @@ static inline void gemmux_lt_place_close(gemmux_lt_place *place, gemmux_lt_matmu
 /* cuBLASLt reads the scales of a tensor or of rows at multiples of 16 bytes alone: elsewhere it
  * multiplies nothing and gives status 15 (asked on an H200, 13.1). Those of x stand where the
  * caller likes, so there is room in the workspace for them. Those of w have an allocation of their
- * own in every plan (gemmux_resident_upload). */
+ * own in every plan (gemmux_resident_make). */
 static inline int64_t gemmux_lt_scale_bytes(gemmux_format format, int64_t rows)
 {
     return format.scaling == GEMMUX_SCALING_ROW      ? rows * 4

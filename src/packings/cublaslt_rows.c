@@ -99,6 +99,12 @@ static int64_t bytes(gemmux_format format, int64_t count, int64_t rows, int64_t 
     return total;
 }
 
+static int64_t settled(gemmux_format format, int64_t rows, int64_t cols, int64_t row_last)
+{
+    gemmux_lt_rows at;
+    return gemmux_lt_rows_of(format, rows, cols, &at) ? row_last * at.row_bytes : 0;
+}
+
 /* Second-level scales stand behind the last matrix. */
 static const float *globals(const gemmux_packed *packed)
 {
@@ -188,5 +194,6 @@ const gemmux_packing gemmux_packing_cublaslt_rows = {
     .pack = pack,
     .unpack_row = unpack_row,
     .globals = globals,
+    .settled = settled,
     .row_multiple = ROWS,
 };

@@ -105,6 +105,15 @@ static int64_t bytes(gemmux_format format, int64_t count, int64_t rows, int64_t 
     return total;
 }
 
+static int64_t settled(gemmux_format format, int64_t rows, int64_t cols, int64_t row_last)
+{
+    gemmux_sm80_layout at;
+    if (!gemmux_sm80_layout_of(format, rows, cols, &at))
+        return 0;
+    return gemmux_round_up(row_last, GEMMUX_SM80_ROWS) / GEMMUX_SM80_ROWS * at.units *
+           at.unit_bytes;
+}
+
 /* Second-level scales stand behind the last matrix. */
 static const float *globals(const gemmux_packed *packed)
 {
@@ -487,5 +496,6 @@ const gemmux_packing gemmux_packing_sm80_fragments = {
     .pack = pack,
     .unpack_row = unpack_row,
     .globals = globals,
+    .settled = settled,
     .row_multiple = GEMMUX_SM80_ROWS,
 };

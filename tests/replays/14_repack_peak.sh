@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Repacking 60 GB of experts on a 96 GB card: others hold both copies. Layers are repacked one after
-# the other, so the forecast is never more than the packed weights and one layer's source, and a
-# packing that is the stored layout needs no second copy at all.
+# Repacking 60 GB of experts on a 96 GB card: others hold both copies. A GPU gets packed weights alone,
+# as they are made; on a CPU layers are repacked one after the other, so the forecast is never more than
+# the packed weights and one layer's source, and a packing that is the stored layout needs no second copy.
 . ../cli/lib.sh
 
 peak_is_one_copy() {
@@ -15,6 +15,7 @@ peak_is_one_copy() {
 }
 run 0 plan gpt-oss-120b --device rtx-pro-6000 --json
 peak_is_one_copy "rtx-pro-6000"
+json "devices.0.memory.repack_bytes" 0
 json "devices.0.fits" true
 run 0 plan gpt-oss-120b --device zen4 --json
 peak_is_one_copy zen4
