@@ -17,6 +17,7 @@
 #include "packings/tile64.h"
 #include "slices.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,23 +211,42 @@ static int multiply(const gemmux_slices *s, uint32_t worker, const gemmux_slice 
     return status;
 }
 
-/* y = sx * sw * (sum((x + 128) * w) - 128 * sum(w)), in place. */
+/* y = sx * sw * (sum((x + 128) * w) - 128 * sum(w)), in place. In f32 while sx * sw keeps all of
+ * its bits, else in f64: two ordinary scales may have a product that f32 rounds to a subnormal or
+ * to 0. */
+static void scale_sums(float *row, int64_t count, const int32_t *sums, float x_scale,
+                       const float *scales, bool wide)
+{
+    for (int64_t n = 0; n < count; n++) {
+        int32_t sum;
+        memcpy(&sum, &row[n], sizeof sum);
+        sum -= 128 * sums[n];
+        row[n] = wide ? (float)((double)x_scale * (double)scales[n] * (double)sum)
+                      : (float)sum * (x_scale * scales[n]);
+    }
+}
+
 static int multiply_int8(const gemmux_slices *s, uint32_t worker, const gemmux_slice *slice,
                          float *tile)
 {
     const gemmux_call *call = s->call;
     const int32_t *sums = gemmux_tile64_sums(call->w, slice->expert) + slice->first;
     const float *scales = gemmux_tile64_scales(call->w, slice->expert) + slice->first;
+    float least = INFINITY, most = 0;
+    for (int64_t n = 0; n < slice->count; n++) {
+        least = fminf(least, fabsf(scales[n]));
+        most = fmaxf(most, fabsf(scales[n]));
+    }
     int status = multiply(s, worker, slice, tile);
     for (int64_t i = 0; i < slice->m && !status; i++) {
         int64_t x_row = slice->x_rows ? slice->x_rows[i] : slice->x_first + i;
         float x_scale = gemmux_bf16_row_factor(&call->x, 0, x_row);
+        bool wide = !(fabsf(x_scale) * least >= 0x1p-100f && fabsf(x_scale) * most <= 0x1p90f);
         float *row = tile + i * slice->count;
-        for (int64_t n = 0; n < slice->count; n++) {
-            int32_t sum;
-            memcpy(&sum, &row[n], sizeof sum);
-            row[n] = (float)(sum - 128 * sums[n]) * (x_scale * scales[n]);
-        }
+        if (wide)
+            scale_sums(row, slice->count, sums, x_scale, scales, true);
+        else
+            scale_sums(row, slice->count, sums, x_scale, scales, false);
     }
     return status;
 }

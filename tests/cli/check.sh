@@ -15,6 +15,9 @@ run 0 check ref_any
 plain
 narrow 80
 prints "ref_any" "proved" "kept"
+# What a library is wrapped in is right at the edges of f32 as well.
+run 0 check onednn_f32 onednn_bf16 onednn_int8 openblas_f32 --json
+json "failed" 0
 run 2 check ref_ayn
 says '"ref_ayn"' "did you mean ref_any?"
 run 2 check --device b200
