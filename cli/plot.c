@@ -114,7 +114,8 @@ static void put_script(FILE *script, const cli_contest *c)
     for (int i = 0; i < GEMMUX_MATH_COUNT; i++)
         top = fmax(top, machine->peak[i]);
     gemmux_problem_text(&c->problem, text, sizeof text);
-    snprintf(title, sizeof title, "%s, %d thread%s", machine->name, machine->cores,
+    snprintf(title, sizeof title, "%s, %d %s%s", machine->name, machine->cores,
+             machine->kind == GEMMUX_CPU ? "thread" : "multiprocessor",
              machine->cores == 1 ? "" : "s");
     fprintf(script, "set terminal svg size 860,560 dynamic background rgb 'white' font "
                     "'sans-serif,12'\nset title ");

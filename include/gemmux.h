@@ -695,7 +695,7 @@ GEMMUX_API gemmux_status gemmux_select_ranges(const gemmux_problem *problem,
                                               const gemmux_profile *profile, gemmux_range *ranges,
                                               int *range_count, gemmux_error *error);
 /* Selects and packs. problem->m is the largest M that will run; a NULL profile means that M alone.
- * w may be released afterwards only if gemmux_plan_borrows says no. */
+ * threads may be NULL. w may be released afterwards only if gemmux_plan_borrows says no. */
 GEMMUX_API gemmux_status gemmux_prepare(const gemmux_problem *problem,
                                         const gemmux_machine *machine, const gemmux_policy *policy,
                                         const gemmux_profile *profile, const gemmux_weights *w,

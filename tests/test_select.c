@@ -114,6 +114,8 @@ static void check_trace(const gemmux_trace *trace, const gemmux_problem *p, cons
         assert_true(v->decision.predicted_us > 0 && isfinite(v->decision.predicted_us));
         assert_true(v->decision.weight_bytes >= 0 && v->decision.workspace_bytes >= 0);
         assert_true((v->decision.liberties & ~p->liberties) == 0);
+        if (m->kind == GEMMUX_CUDA) /* 0: of a kernel that does not say */
+            assert_true(v->decision.smem_bytes <= m->smem_bytes);
         assert_true(v->decision.predicted_us >= chosen->predicted_us);
         chosen_count += v->kind == GEMMUX_CHOSEN;
     }

@@ -45,5 +45,9 @@ fi
 expect 0 'cuda_ref_any +proved ' "$gemmux" check --device cuda:0 cuda_ref_any --timeout 600
 expect 0 'cuda_ref_any +proved .* kept ' "$gemmux" check --device cuda:0 cuda_ref_any
 expect 0 '^chosen: cuda_ref_any' "$gemmux" bench "${small[@]}" --only cuda_ref_any
+if command -v gnuplot >/dev/null; then
+    expect 0 'drew ' "$gemmux" bench "${small[@]}" --only cuda_ref_any --plot "$XDG_CACHE_HOME/roof.svg"
+    expect 0 'CPU that emulates sm_90, 2 multiprocessors' cat "$XDG_CACHE_HOME/roof.svg"
+fi
 [ "$bad" -eq 0 ] && echo "emulated GPU: check and bench do as they should"
 exit "$bad"

@@ -257,20 +257,22 @@ static bool run_once(const gemmux_plan *plan, const operands *o, bool graph, uns
     if (graph)
         gpu_check(&device, device.capture_begin(device.stream, GLOBAL), "capturing");
     gemmux_status status = gemmux_run(plan, &args, &error);
-    if (graph) {
-        gpu_check(&device, device.capture_end(device.stream, &captured), "ending a capture");
+    int spoilt = graph ? device.capture_end(device.stream, &captured) : 0;
+    if (graph && !spoilt) {
         gpu_check(&device, device.graph_instantiate(&executable, captured, 0), "a graph");
         gpu_check(&device, device.graph_launch(executable, device.stream), "launching a graph");
     }
     gpu_check(&device, device.stream_wait(device.stream), now.name);
-    if (graph) {
+    if (graph && !spoilt) {
         device.graph_exec_destroy(executable);
         device.graph_destroy(captured);
     }
+    if (spoilt)
+        complain("run waits, allocates or loads code: it spoilt a capture (%d)", spoilt);
     if (status)
         complain("run: %s", error.text);
     gpu_download(&device, y, o->y_at, o->y_bytes);
-    return !status;
+    return !status && !spoilt;
 }
 
 static void check_guards(const operands *o, int64_t m)
