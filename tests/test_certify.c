@@ -5,6 +5,7 @@
  */
 #include "planted.h"
 
+#include "packings/panel16.h"
 #include "select.h"
 
 #include <errno.h>
@@ -200,6 +201,23 @@ static gemmux_status run_leaks_nan(const gemmux_call *call, gemmux_error *error)
     return status;
 }
 
+/* Right by its packed weights, of which every second run changes a byte when it is done. */
+static gemmux_status run_writes_weights(const gemmux_call *call, gemmux_error *error)
+{
+    static int turn; /* of the child alone */
+    gemmux_weights back;
+    gemmux_status status = gemmux_unpack(call->w, &back, error);
+    gemmux_packed plain = {.packing = &gemmux_packing_plain, .plain = back.tensor};
+    gemmux_call inner = *call;
+    inner.w = &plain;
+    status = status ? status : run_right(&inner, error);
+    gemmux_weights_free(&back);
+    if (turn++ % 2) {
+        ((char *)call->w->data)[call->w->bytes - 1] ^= 1;
+    }
+    return status;
+}
+
 /* ---- what certification finds ---- */
 
 /* select rejects the planted kernel at flags, with the evidence, and takes the floor. */
@@ -318,6 +336,19 @@ static void other_ways_to_be_wrong(void **unused)
 #ifdef __SSE__
     expect(run_rounds_upward, GEMMUX_PROOF_WRONG, EVIDENCE("rounding control", "expected 0x1f80"));
 #endif
+}
+
+static void changed_weights(void **unused)
+{
+    (void)unused;
+    planted *p = plant(run_writes_weights);
+    p->kernel.packing = &gemmux_packing_panel16;
+    gemmux_certificate c = certify(p, 120, true);
+    assert_int_equal(c.proof, GEMMUX_PROOF_WRONG);
+    if (!strstr(c.evidence, "packed weights (panel16, ") || !strstr(c.evidence, "linear ")) {
+        fail_msg("%s", c.evidence);
+    }
+    uproot(p);
 }
 
 /* A kernel may refuse at prepare: the plan takes the next one, and nothing wrong is computed. */
@@ -479,12 +510,19 @@ static void ignored_sigchld(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(right_is_proved),          TEST(zeros_for_some_m),
-        TEST(illegal_instruction),      TEST(infinite_loop),
-        TEST(one_element_past_the_end), TEST(other_ways_to_be_wrong),
-        TEST(failing_prepare),          TEST(own_thread),
-        TEST(too_little_time),          TEST(what_cannot_run_is_skipped),
-        TEST(the_caller_is_unharmed),   TEST(ignored_sigchld),
+        TEST(right_is_proved),
+        TEST(zeros_for_some_m),
+        TEST(illegal_instruction),
+        TEST(infinite_loop),
+        TEST(one_element_past_the_end),
+        TEST(other_ways_to_be_wrong),
+        TEST(changed_weights),
+        TEST(failing_prepare),
+        TEST(own_thread),
+        TEST(too_little_time),
+        TEST(what_cannot_run_is_skipped),
+        TEST(the_caller_is_unharmed),
+        TEST(ignored_sigchld),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
