@@ -1,112 +1,115 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The streaming form s2 of cuda_sm80_upcast: up to 16 rows of x, so that reading w is all the work.
- * One block a multiprocessor, each with an equal run of the product's row blocks, so that no
- * sums are shared between blocks; they are cut into chunks, and a chunk's steps (KT units along K)
- * are dealt to the warps in equal runs, wherever row blocks end. Codes and scales come by cp.async,
- * DEPTH steps a warp ahead, across the ends of chunks; x comes through L1. A warp leaves its sums
- * of each row block that it meets in shared memory; at the end of a chunk they are added up in the
- * order of K.
+ * The streaming form s2 of cuda_sm80_upcast: 9 to 16 rows of x, so that reading w is all the work.
+ * Like s1 (cuda_sm80_held.cuh), with x in half of the registers: codes of two units at a time, and
+ * one chain of sums for each eight rows of x. One block a multiprocessor, each with an equal run of
+ * the product's row blocks, so that no sums are shared between blocks. In every row block a warp
+ * has the same run of K, and x of that run in registers; where K is longer than all warps hold, it
+ * is done in passes. Codes and scales come by cp.async, DEPTH steps (of KT units) ahead, across row
+ * blocks, passes and experts. A warp leaves its sums in shared memory; after as many row blocks as
+ * that has room for, they are added up in the order of K.
  */
 #pragma once
 
-#include "cuda_sm80_routing.cuh"
+#include "cuda_sm80_held.cuh"
 
 namespace
 {
 
 template <int KIND, bool F16> struct stream {
     using T = kind_traits<KIND>;
-    static constexpr int NT = 2; /* columns of y by eight, which the matrix unit takes */
-    static constexpr int WARPS = GEMMUX_UPCAST_STREAM_WARPS;
-    static constexpr int THREADS = WARPS * 32, ROWS = NT * 8;
-    static constexpr int KT = T::bits == 4 ? 2 : 1;  /* units a step */
+    using narrow = held<KIND, F16>; /* s1: what does not depend on rows of x is its */
+    static constexpr int WARPS = GEMMUX_UPCAST_STREAM_WARPS, THREADS = WARPS * 32;
+    static constexpr int ROWS = 16,
+                         NT = ROWS / 8; /* of x; in eights, as the matrix unit takes them */
+    static constexpr int HELD = GEMMUX_UPCAST_STREAM_HELD; /* units of x in a warp's registers */
+    static constexpr bool GROUPED = !T::plain && !T::mx && !T::nv;
+    /* NF4 by table: the two values of each byte, once for each bank of shared memory. */
+    static constexpr bool TABLED = KIND == GEMMUX_UPCAST_nf4;
+    static constexpr int TABLE = TABLED ? 256 * 32 * 4 : 0; /* bytes */
+    /* Units a step: 2 KiB of codes where stages of that size leave room for sums. */
+    static constexpr int KT = T::bits == 16 ? 1 : T::bits == 8 || GROUPED ? 2 : 4;
+    /* Units whose codes are in registers at once, half of which x takes. */
+    static constexpr int PART = KT == 4 ? 2 : 1;
     static constexpr int CODES = KT * T::bits * 128; /* bytes a step */
-    static constexpr int CHUNK = 16;                 /* row blocks at most */
     /* Behind the codes of a stage: scales, and zero points or minima, of each pair of rows. */
-    static constexpr int SCALE = T::plain ? 0 : T::mx ? 4 : 8;
-    static constexpr int ZERO = T::minima ? 8 : T::int4 ? 4 : 0;
+    static constexpr int SCALE = T::plain ? 0 : T::mx ? 4 : T::nv ? 8 : 16;
+    static constexpr int ZERO = T::minima ? 16 : T::int4 ? 4 : 0;
     static constexpr int STAGE = CODES + KT * 8 * (SCALE + ZERO);
-    /* Sums of warp w and row block r of a chunk stand in slot w + r. */
-    static constexpr int SLOT = NT * 128, SLOTS = WARPS + CHUNK - 1;
-    /* The rest of shared memory holds what is under way. */
-    static constexpr int DEPTH = (GEMMUX_UPCAST_STREAM_SMEM - SLOTS * SLOT * 4) / (WARPS * STAGE);
+    /* Sums of a warp, row block and row of x: 16. All of shared memory behind the ring holds them:
+     * at least those of a row block. */
+    static constexpr int SUMS = WARPS * 16 * 4; /* bytes */
+    static constexpr int DEPTH =
+        (GEMMUX_UPCAST_STREAM_SMEM - TABLE - ROWS * SUMS) / (WARPS * STAGE);
     static constexpr int RING = WARPS * DEPTH * STAGE;
-    static_assert(DEPTH >= 2, "shared memory");
+    static_assert(DEPTH >= 2 && HELD % KT == 0, "whole steps, and more than one under way");
 
     using routing = short_routing<ROWS>;
 
-    /* This block's share: row blocks [begin, end) of all groups of rows of x one after the other,
-     * in chunks of `chunk`; steps a row block. */
+    /* This block's share: row blocks [begin, end) of all groups of rows of x one after the other.
+     */
     struct share {
-        int begin, end, chunk, steps;
+        int begin, end;
     };
 
-    /* A warp's run of steps in one chunk: some may have none. */
-    struct run_of_steps {
-        int first, count; /* row blocks of the chunk */
-        int v, stop;      /* step within the chunk */
-        int row;          /* row block of step v, within the chunk */
+    /* Row blocks [first, stop) of one group of rows of x, whose sums there is room for. */
+    struct span {
+        int first, stop, entry;
     };
 
-    /* Steps of a chunk are fewer than 2^31 / WARPS: they fill more memory than a device has. */
-    static __device__ __forceinline__ run_of_steps open_run(const share &s, int first)
+    /* This warp's run of K: units u .. u + count - 1. */
+    struct run_of_units {
+        int u, count;
+    };
+
+    static __device__ __forceinline__ run_of_units open_run(const parameters &p, int pass)
     {
-        run_of_steps c;
-        int warp = threadIdx.x / 32;
-        c.first = first;
-        c.count = min(s.chunk, s.end - first);
-        unsigned total = unsigned(c.count * s.steps);
-        c.v = int(total * warp / WARPS);
-        c.stop = int(total * (warp + 1) / WARPS);
-        c.row = c.count * warp / WARPS; /* v / steps, as both are rounded down */
-        return c;
+        run_of_units run;
+        run.u = (pass * WARPS + int(threadIdx.x / 32)) * p.stream_units;
+        run.count = max(0, min(p.stream_units, p.units - run.u));
+        return run;
     }
 
-    /* Which warps hold sums of each row block of a chunk. */
-    struct holders {
-        uint8_t first[CHUNK], last[CHUNK];
-    };
+    static __device__ __forceinline__ span open_span(const parameters &p, const share &s,
+                                                     const routing &list, int first)
+    {
+        span of;
+        of.first = first;
+        of.entry = p.experts ? first / p.row_blocks : 0;
+        of.stop = min(s.end, (of.entry + 1) * p.row_blocks);
+        int room = (p.stream_smem - TABLE - RING) / (SUMS * max(1, rows_of(p, list, of.entry)));
+        of.stop = min(of.stop, first + room);
+        return of;
+    }
 
     /* ---- loading ---- */
 
     /* Where this warp will read next, DEPTH steps ahead of what it multiplies. */
     struct cursor {
-        run_of_steps run;
-        int row_stop, u, row_block; /* step at which this warp leaves the row block; unit */
+        run_of_units run;           /* in every row block of the pass */
+        int pass, row, first, stop; /* row block, of those that one pass is over */
+        int u, left;                /* unit, and units left of the run; 0: all is read */
         const uint8_t *codes;       /* this lane's part of unit u */
         /* MX and NV: this lane's scales of units u .. u + KT - 1; else of the row block. */
         const uint8_t *scales, *zeros;
     };
 
-    /* Scales that are not beside their unit: of groups of any length, with zero points. */
+    /* Scales that are not beside their unit: of groups of any length, with zero points. Lane
+     * 4g + k those of rows 2g and 2g + 1 in unit k. */
     static __device__ __forceinline__ void fetch_groups(const parameters &p, const cursor &c,
                                                         uint32_t to)
     {
         int lane = threadIdx.x % 32, g = lane / 4, k = lane % 4;
         if (k >= KT)
             return;
-        bool valid = c.u + k < p.units;
-        int at = scale_offset(p, valid ? c.u + k : 0), each = scale_bytes(p);
-        const uint8_t *scales = c.scales + at * each, *minima = c.zeros + at * each;
-        uint32_t pair = to + (g * KT + k) * 8;
-        if (p.scale_block) { /* one, maybe of two bytes: the word that it is in */
-            copy_async_small<4>(pair, scales - (reinterpret_cast<uintptr_t>(scales) & 3), valid);
-            if (T::minima)
-                copy_async_small<4>(pair + KT * 64,
-                                    minima - (reinterpret_cast<uintptr_t>(minima) & 3), valid);
-        } else if (each * (p.fine ? 2 : 1) == 2) {
-            copy_async_small<4>(pair, scales, valid);
-            if (T::minima)
-                copy_async_small<4>(pair + KT * 64, minima, valid);
-        } else if (each * (p.fine ? 2 : 1) == 4) { /* else 16 bytes: read where they are used */
-            copy_async_small<8>(pair, scales, valid);
-            if (T::minima)
-                copy_async_small<8>(pair + KT * 64, minima, valid);
-        }
-        if (T::int4 && !T::minima && p.zero) {
+        bool valid = k < c.left;
+        int at = scale_offset(p, valid ? c.u + k : c.u), each = scale_bytes(p);
+        narrow::fetch_pair(p, to + (g * KT + k) * 16, c.scales + at * each, valid);
+        if (T::minima) {
+            narrow::fetch_pair(p, to + KT * 128 + (g * KT + k) * 16, c.zeros + at * each, valid);
+        } else if (T::int4 && p.zero) {
             const uint8_t *zeros = c.zeros + at;
-            copy_async_small<4>(to + KT * 64 + (g * KT + k) * 4,
+            copy_async_small<4>(to + KT * 128 + (g * KT + k) * 4,
                                 zeros - (reinterpret_cast<uintptr_t>(zeros) & 3), valid);
         }
     }
@@ -116,36 +119,39 @@ template <int KIND, bool F16> struct stream {
         int lane = threadIdx.x % 32, g = lane / 4, k = lane % 4;
         if (T::nv) {
             if (KT == 4 || lane < KT * 8)
-                copy_async_small<8>(to + lane * 8, c.scales, c.u + lane / 8 < p.units);
+                copy_async_small<8>(to + lane * 8, c.scales, lane / 8 < c.left);
             c.scales += KT * 64;
         } else if (T::mx) {
             if (KT == 4 || k < KT)
-                copy_async_small<4>(to + (g * KT + k) * 4, c.scales, c.u + k < p.units);
+                copy_async_small<4>(to + (g * KT + k) * 4, c.scales, k < c.left);
             c.scales += KT * 32;
         } else if (!T::plain) {
             fetch_groups(p, c, to);
         }
     }
 
-    /* To the row block of step run.v, in the next chunk when this one's run is over. */
-    static __device__ __forceinline__ void advance(const parameters &p, const share &s,
-                                                   const routing &list, cursor &c)
+    /* What is read pass by pass: a span; all of a group of rows where there is one pass. */
+    static __device__ __forceinline__ int end_of_reading(const parameters &p, const share &s,
+                                                         const routing &list, int first)
     {
-        while (c.run.v >= c.run.stop && c.run.first + c.run.count < s.end)
-            c.run = open_run(s, c.run.first + c.run.count);
-        c.row_stop = c.run.v; /* nothing to read, unless there is more */
-        if (c.run.v >= c.run.stop)
-            return;
-        int r = c.run.row++, at = c.run.first + r, entry = p.experts ? at / p.row_blocks : 0;
+        if (p.stream_passes > 1)
+            return open_span(p, s, list, first).stop;
+        return p.experts ? min(s.end, (first / p.row_blocks + 1) * p.row_blocks) : s.end;
+    }
+
+    /* To the start of this warp's run in row block c.row, in pass c.pass. */
+    static __device__ __forceinline__ void open_row(const parameters &p, const routing &list,
+                                                    cursor &c)
+    {
+        int entry = p.experts ? c.row / p.row_blocks : 0;
         int expert = expert_of(p, list, entry);
         if (expert < 0 || expert >= p.experts)
             expert = 0;
-        c.row_stop = min((r + 1) * s.steps, c.run.stop);
-        c.u = (c.run.v - r * s.steps) * KT;
-        c.row_block = at - entry * p.row_blocks;
+        c.run = open_run(p, c.pass);
+        c.u = c.run.u, c.left = c.run.count;
+        int lane = threadIdx.x % 32, row_block = c.row - entry * p.row_blocks;
         const uint8_t *matrix = p.w + int64_t(expert) * p.matrix_bytes;
-        int lane = threadIdx.x % 32;
-        int64_t unit = int64_t(c.row_block) * p.units + c.u;
+        int64_t unit = int64_t(row_block) * p.units + c.u;
         c.codes = matrix + unit * (128 * T::bits) + lane * 16;
         c.scales = matrix + p.scales_at;
         if (T::nv) {
@@ -153,7 +159,7 @@ template <int KIND, bool F16> struct stream {
         } else if (T::mx) {
             c.scales += (unit + lane % 4) * 32 + lane / 4 * 4;
         } else if (!T::plain) {
-            int64_t first = int64_t(c.row_block) * p.groups;
+            int64_t first = int64_t(row_block) * p.groups;
             if (!p.scale_block)
                 first = first * 16 + lane / 4 * (p.fine ? 4 : 2);
             c.scales += first * scale_bytes(p);
@@ -161,35 +167,101 @@ template <int KIND, bool F16> struct stream {
         }
     }
 
+    /* Behind the last row block of a pass: to the next pass or span in which this warp has units.
+     * One pass needs no spans, only groups of rows. */
+    static __device__ __forceinline__ void open_pass(const parameters &p, const share &s,
+                                                     const routing &list, cursor &c)
+    {
+        do {
+            if (++c.pass >= p.stream_passes) {
+                if (c.stop >= s.end)
+                    return;
+                c.pass = 0;
+                c.first = c.stop;
+                c.stop = end_of_reading(p, s, list, c.first);
+            }
+            c.row = c.first;
+            open_row(p, list, c);
+        } while (c.left == 0);
+    }
+
+    /* To this warp's run in the next row block. */
+    static __device__ __forceinline__ void next_row(const parameters &p, cursor &c)
+    {
+        int units = p.units - (c.u - c.run.u);
+        c.u = c.run.u, c.left = c.run.count;
+        c.codes += int64_t(units) * (128 * T::bits);
+        if (T::nv) {
+            c.scales += int64_t(units) * 64;
+        } else if (T::mx) {
+            c.scales += int64_t(units) * 32;
+        } else if (!T::plain) {
+            int groups = p.groups * (p.scale_block ? 1 : 16);
+            c.scales += int64_t(groups) * scale_bytes(p);
+            c.zeros += int64_t(groups) * (T::minima ? scale_bytes(p) : 1);
+        }
+    }
+
     static __device__ __forceinline__ void fetch(const parameters &p, const share &s,
                                                  const routing &list, cursor &c, uint32_t stage)
     {
-        if (c.run.v >= c.row_stop)
-            advance(p, s, list, c);
-        if (c.run.v < c.row_stop) {
+        if (c.left > 0) {
             uint32_t to = stage + threadIdx.x % 32 * 16;
 #pragma unroll
             for (int k = 0; k < KT; k++)
 #pragma unroll
                 for (int i = 0; i < T::loads; i++)
                     copy_async(to + (k * T::loads + i) * 512, c.codes + (k * T::loads + i) * 512,
-                               c.u + k < p.units);
+                               k < c.left);
             fetch_scales(p, c, stage + CODES);
-            c.run.v++;
             c.u += KT;
+            c.left -= KT;
             c.codes += CODES;
+            if (c.left <= 0) {
+                c.left = 0;
+                if (++c.row < c.stop)
+                    next_row(p, c);
+                else
+                    open_pass(p, s, list, c);
+            }
         }
         copy_async_commit();
     }
 
-    /* A stage to registers. */
+    /* What a step's sums are multiplied by: lane 4g + k has it for unit k. */
+    struct group_scales {
+        float2 scale[2], minimum[2]; /* of each half */
+        uint32_t zeros;              /* a byte for [half][row] */
+    };
+
+    static __device__ __forceinline__ group_scales take_groups(const parameters &p, int row_block,
+                                                               int u, const uint8_t *scales)
+    {
+        int lane = threadIdx.x % 32, g = lane / 4, k = lane % 4;
+        group_scales of;
+        k = k < KT ? k : 0;
+        bool odd = p.scale_block && (row_block * p.groups + scale_offset(p, u + k)) & 1;
+        const uint8_t *pair = scales + (g * KT + k) * 16;
+        narrow::widen(p, *reinterpret_cast<const uint4 *>(pair), odd, of.scale);
+        if (T::minima)
+            narrow::widen(p, *reinterpret_cast<const uint4 *>(pair + KT * 128), odd, of.minimum);
+        of.zeros = 0x08080808u;
+        if (T::int4 && !T::minima && p.zero) {
+            uint32_t v = *reinterpret_cast<const uint32_t *>(scales + KT * 128 + (g * KT + k) * 4);
+            of.zeros = p.fine ? v : prmt(v, 0, g % 2 ? 0x3232 : 0x1010);
+        }
+        return of;
+    }
+
+    /* Units first .. first + PART - 1 of a stage to registers. */
     static __device__ __forceinline__ void take(const parameters &p, int row_block, int u,
-                                                const uint8_t *stage, unit<KIND> (&to)[KT])
+                                                const uint8_t *stage, int first,
+                                                unit<KIND> (&to)[KT], group_scales &groups)
     {
         int lane = threadIdx.x % 32, g = lane / 4, l = lane % 4;
         const uint8_t *scales = stage + CODES;
 #pragma unroll
-        for (int k = 0; k < KT; k++) {
+        for (int k = first; k < first + PART; k++) {
 #pragma unroll
             for (int i = 0; i < T::loads; i++) {
                 uint4 v =
@@ -197,288 +269,361 @@ template <int KIND, bool F16> struct stream {
                 to[k].codes[4 * i] = v.x, to[k].codes[4 * i + 1] = v.y;
                 to[k].codes[4 * i + 2] = v.z, to[k].codes[4 * i + 3] = v.w;
             }
-            to[k].scale[0] = to[k].scale[1] = to[k].zero[0] = to[k].zero[1] = 0;
-            if (T::nv) {
+            if (T::nv)
                 to[k].scale[0] =
                     *reinterpret_cast<const uint32_t *>(scales + k * 64 + (g * 2 + l / 2) * 4);
-            } else if (T::mx) {
+            else if (T::mx)
                 to[k].scale[0] = *reinterpret_cast<const uint32_t *>(scales + (g * KT + k) * 4);
-            } else if (!T::plain) {
-                const uint8_t *pair = scales + (g * KT + k) * 8;
-                uint2 v = *reinterpret_cast<const uint2 *>(pair);
-                to[k].scale[0] = v.x, to[k].scale[1] = v.y;
-                if (p.scale_block && p.scale_code != GEMMUX_CODE_F32 &&
-                    (row_block * p.groups + scale_offset(p, u + k)) & 1)
-                    to[k].scale[0] >>= 16;
-                if (T::minima) {
-                    v = *reinterpret_cast<const uint2 *>(pair + KT * 64);
-                    to[k].zero[0] = v.x, to[k].zero[1] = v.y;
-                } else if (T::int4) {
-                    to[k].zero[0] =
-                        *reinterpret_cast<const uint32_t *>(scales + KT * 64 + (g * KT + k) * 4);
-                    if (!p.fine && g % 2)
-                        to[k].zero[0] >>= 16;
-                }
-            }
         }
+        if (GROUPED && first == 0)
+            groups = take_groups(p, row_block, u, scales);
     }
 
     /* ---- multiplying ---- */
 
-    /* This lane's columns of unit u; at: of column 0. Rows of x that do not exist are any other:
-     * nobody looks at their sums. */
-    static __device__ __forceinline__ void load_x(const parameters &p, int u,
-                                                  const char *const (&at)[NT], uint4 (&x)[2][NT])
+    /* x of a run, of which units exist `count`: this lane's columns. Rows of x that do not exist
+     * are any other: nobody looks at their sums. Most runs end before K does, and ask once. */
+    static __device__ __forceinline__ void hold_x(const parameters &p, const routing &list,
+                                                  int entry, const run_of_units &run,
+                                                  uint4 (&columns)[HELD][2][NT])
     {
-        int left = p.k - u * 64 - threadIdx.x % 4 * 8;
-        if ((u + 1) * 64 <= p.k) {
+        int g = threadIdx.x % 32 / 4, l = threadIdx.x % 4, rows = rows_of(p, list, entry);
+        const uint4 *from[NT];
 #pragma unroll
-            for (int i = 0; i < 2 * NT; i++)
-                x[i / NT][i % NT] =
-                    __ldg(reinterpret_cast<const uint4 *>(at[i % NT]) + u * 8 + i / NT * 4);
+        for (int t = 0; t < NT; t++) {
+            int r = t * 8 + g, row = product_row(p, list, entry, r < rows ? r : 0);
+            from[t] = reinterpret_cast<const uint4 *>(x_row(p, row)) + l + run.u * 8;
+        }
+        if (run.count == HELD && (run.u + HELD) * 64 <= p.k) {
+#pragma unroll
+            for (int i = 0; i < HELD * 2 * NT; i++)
+                columns[i / (2 * NT)][i / NT % 2][i % NT] = __ldg(from[i % NT] + i / NT * 4);
             return;
         }
+        int left = min(p.k, (run.u + run.count) * 64) - run.u * 64 - l * 8;
 #pragma unroll
-        for (int i = 0; i < 2 * NT; i++) {
-            x[i / NT][i % NT] = make_uint4(0, 0, 0, 0);
+        for (int i = 0; i < HELD * 2 * NT; i++) {
+            uint4 &to = columns[i / (2 * NT)][i / NT % 2][i % NT];
+            to = make_uint4(0, 0, 0, 0);
             if (i / NT * 32 < left)
-                x[i / NT][i % NT] =
-                    __ldg(reinterpret_cast<const uint4 *>(at[i % NT]) + u * 8 + i / NT * 4);
+                to = __ldg(from[i % NT] + i / NT * 4);
         }
     }
 
-    /* Those of a step; most steps end before K does. */
-    static __device__ __forceinline__ void
-    load_step(const parameters &p, int u, const char *const (&at)[NT], uint4 (&x)[KT][2][NT])
+    /* Columns 8l .. 8l + 7 of a half, of rows 2g and 2g + 1 of w. */
+    static __device__ __forceinline__ void decode_rows(const block &b, const unit<KIND> &from,
+                                                       uint32_t zeros, int half, int term,
+                                                       uint32_t (&rows)[2][4])
     {
-        if ((u + KT) * 64 <= p.k) {
-#pragma unroll
-            for (int t = 0; t < NT; t++) {
-                const uint4 *from = reinterpret_cast<const uint4 *>(at[t] + u * 128);
-#pragma unroll
-                for (int i = 0; i < 2 * KT; i++)
-                    x[i / 2][i % 2][t] = __ldg(from + i * 4);
-            }
-            return;
+        uint32_t by[2], minus[2] = {};
+        multipliers_of<KIND, F16>(b, from, half, by);
+        if (T::minima) {
+            minus[0] = minus[1] = F16 ? 0xe400e400u : 0xc300c300u;
+        } else if (T::int4) {
+            constexpr uint32_t base = F16 ? 0xe4e4e4e4u : 0xc3c3c3c3u;
+            minus[0] = prmt(zeros, base, 0x4040u + half * 2 * 0x0101u);
+            minus[1] = prmt(zeros, base, 0x4040u + (half * 2 + 1) * 0x0101u);
         }
 #pragma unroll
-        for (int k = 0; k < KT; k++)
-            load_x(p, u + k, at, x[k]);
+        for (int odd = 0; odd < 2; odd++) {
+            const uint32_t *words = row_words<KIND>(from, half, odd);
+            if (TABLED)
+                narrow::look_up(*words, rows[odd]);
+            else
+                decode<KIND, F16>(words, by[odd], minus[odd], term, rows[odd]);
+        }
     }
 
-    /* sums += unit . x */
-    static __device__ __forceinline__ void multiply_unit(const parameters &p, const block &b,
-                                                         const unit<KIND> &from, int u,
-                                                         const uint4 (&x)[2][NT],
-                                                         float (&sums)[NT][4])
+    /* sums += a half of a unit . x: sums[t] of rows 2g and 2g + 1 of w, and 8t + 2l and one more of
+     * x. */
+    static __device__ __forceinline__ void multiply_half(const uint32_t (&w)[2][4],
+                                                         const uint4 (&x)[NT], float (&sums)[NT][4])
+    {
+        const uint32_t first[4] = {w[0][0], w[1][0], w[0][1], w[1][1]};
+        const uint32_t second[4] = {w[0][2], w[1][2], w[0][3], w[1][3]};
+#pragma unroll
+        for (int t = 0; t < NT; t++)
+            mma<F16>(sums[t], first, x[t].x, x[t].y);
+#pragma unroll
+        for (int t = 0; t < NT; t++)
+            mma<F16>(sums[t], second, x[t].z, x[t].w);
+    }
+
+    /* What minima multiply: sums of x over a half, where multiply_half leaves those of products. */
+    static __device__ __forceinline__ void add_up_half(const uint4 (&x)[NT], float (&sums)[NT][4])
+    {
+        if (!T::minima)
+            return;
+        const uint32_t ones[2][4] = {{one2<F16>(), one2<F16>(), one2<F16>(), one2<F16>()},
+                                     {one2<F16>(), one2<F16>(), one2<F16>(), one2<F16>()}};
+        multiply_half(ones, x, sums);
+    }
+
+    /* Of what lanes 4g + k hold for rows 2g and 2g + 1 of w: that for this lane's sums. */
+    static __device__ __forceinline__ float2 of_unit(float2 mine, int k)
+    {
+        int from = threadIdx.x % 32 / 4 * 4 + k;
+        return make_float2(__shfl_sync(0xffffffffu, mine.x, from),
+                           __shfl_sync(0xffffffffu, mine.y, from));
+    }
+
+    /* sums += parts, scaled */
+    static __device__ __forceinline__ void add_scaled(const float (&parts)[NT][4], float2 scale,
+                                                      float (&sums)[NT][4])
+    {
+#pragma unroll
+        for (int t = 0; t < NT; t++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                sums[t][i] = fmaf(i < 2 ? scale.x : scale.y, parts[t][i], sums[t][i]);
+    }
+
+    /* sums += unit k of a step . x. EXTRA: each half of a unit has its own scales. */
+    template <bool EXTRA>
+    static __device__ __forceinline__ void
+    multiply_unit(const parameters &p, const block &b, const unit<KIND> &from,
+                  const group_scales &groups, int k, const uint4 (&x)[2][NT], float (&sums)[NT][4])
     {
         constexpr bool direct = T::plain || folds<KIND, F16>::value;
+        uint32_t zeros = 0;
+        if (T::int4 && !T::minima)
+            zeros = __shfl_sync(0xffffffffu, groups.zeros, threadIdx.x % 32 / 4 * 4 + k);
         float parts[NT][4] = {}, x_sums[NT][4] = {};
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const uint4(&now)[NT] = x[half];
-#pragma unroll
-            for (int t = 0; t < NT; t++)
-                add_up_x<KIND, F16>(now[t], x_sums[t]);
+            add_up_half(x[half], x_sums);
 #pragma unroll
             for (int term = 0; term < T::terms; term++) {
-                uint32_t a[2][4];
-                operands_of<KIND, F16>(p, b, from, half, term, a);
-#pragma unroll
-                for (int t = 0; t < NT; t++) {
-                    float(&to)[4] = direct ? sums[t] : parts[t];
-                    mma<F16>(to, a[0], now[t].x, now[t].y);
-                    mma<F16>(to, a[1], now[t].z, now[t].w);
-                }
+                uint32_t w[2][4];
+                decode_rows(b, from, zeros, half, term, w);
+                multiply_half(w, x[half], direct ? sums : parts);
             }
-            if (direct || (half == 0 && !p.fine && !T::mx))
+            if (direct || (GROUPED && !EXTRA && half == 0))
                 continue; /* both halves have one scale */
-            sum_scales scales = scales_of_sums<KIND, F16>(p, b, from, u, half);
+            float2 scale = GROUPED ? of_unit(groups.scale[half], k)
+                                   : scales_of_sums<KIND, F16>(p, b, from, 0, half).scale;
+            if (GROUPED)
+                scale.x *= code_factor<KIND, F16>(), scale.y *= code_factor<KIND, F16>();
+            add_scaled(parts, scale, sums);
+            if (T::minima)
+                add_scaled(x_sums, of_unit(groups.minimum[half], k), sums);
 #pragma unroll
-            for (int t = 0; t < NT; t++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    sums[t][i] =
-                        fmaf(i < 2 ? scales.scale.x : scales.scale.y, parts[t][i], sums[t][i]);
-                    if (T::minima)
-                        sums[t][i] = fmaf(i < 2 ? scales.minimum.x : scales.minimum.y, x_sums[t][i],
-                                          sums[t][i]);
-                    parts[t][i] = x_sums[t][i] = 0.0f;
-                }
+            for (int i = 0; i < NT * 4; i++)
+                parts[i / 4][i % 4] = x_sums[i / 4][i % 4] = 0.0f;
         }
+    }
+
+    /* Of units first .. first + PART - 1 of a step those before `count`, two at a time so that
+     * their products overlap: what is behind the last of a run is all zeros. */
+    template <bool EXTRA>
+    static __device__ __forceinline__ void
+    multiply_step(const parameters &p, const block &b, const unit<KIND> (&units)[KT],
+                  const group_scales &groups, int count, int step, int first,
+                  const uint4 (&columns)[HELD][2][NT], float (&sums)[NT][4])
+    {
+        auto multiply = [&](int k) {
+            multiply_unit<EXTRA>(p, b, units[k], groups, k, columns[step * KT + k], sums);
+        };
+#pragma unroll
+        for (int k = first; k < first + PART; k += 2) {
+            if (k >= count)
+                break;
+            multiply(k);
+            if (k + 1 < first + PART)
+                multiply(k + 1 < KT ? k + 1 : k);
+        }
+    }
+
+    /* ---- rows of w ---- */
+
+    /* Exponents of ue8m0 scales as they are folded in. EXTRA: with the rows' shifts. */
+    template <bool EXTRA>
+    static __device__ __forceinline__ block open_shifts(const parameters &p, const uint8_t *matrix,
+                                                        int row_block)
+    {
+        block b = {};
+        if (T::mx) {
+            b.mx[0] = b.mx[1] = mx_base<KIND>(0);
+            if (EXTRA)
+                b = open_block<KIND>(p, matrix, row_block);
+        }
+        return b;
     }
 
     /* ---- finishing ---- */
 
-    /* A pair of a chunk: columns of y 2g and 2g + 1 of its row block, rows 8t + 2l + odd of x. */
-    struct pair_of_sums {
-        int row, entry, n;
-        __device__ __forceinline__ pair_of_sums(const parameters &p, int first, int index)
-        {
-            row = index / 64;
-            entry = p.experts ? (first + row) / p.row_blocks : 0;
-            n = (first + row - entry * p.row_blocks) * 16 + index % 32 / 4 * 2;
-        }
-    };
-
     /* What finishing will load: a thread 16 rows of w. */
-    static __device__ __forceinline__ void
-    prefetch_finishers(const parameters &p, const routing &list, const run_of_steps &c)
+    static __device__ __forceinline__ void prefetch_finishers(const parameters &p, const span &of,
+                                                              const uint8_t *matrix, int expert)
     {
-        if (int(threadIdx.x) >= c.count)
+        int row = of.first + int(threadIdx.x), n = (row - of.entry * p.row_blocks) * 16;
+        if (row >= of.stop)
             return;
-        pair_of_sums of(p, c.first, threadIdx.x * 64);
-        int expert = expert_of(p, list, of.entry);
-        expert = expert >= 0 && expert < p.experts ? expert : 0;
-        const uint8_t *matrix = p.w + expert * p.matrix_bytes;
-        prefetch(matrix + p.factors_at + int64_t(of.n) * 4);
-        prefetch(matrix + p.flags_at + of.n / 16 * 4);
+        prefetch(matrix + p.factors_at + int64_t(n) * 4);
+        prefetch(matrix + p.flags_at + n / 16 * 4);
         if (p.bias)
-            prefetch(p.bias + int64_t(expert) * p.n + of.n);
+            prefetch(p.bias + int64_t(expert) * p.n + n);
     }
 
-    static __device__ __forceinline__ void finish_chunk(const parameters &p, const routing &list,
-                                                        const run_of_steps &c, const holders &held,
-                                                        const float *slots)
+    /* Sums of row block `row` of a span, warp and row of x: where the 16 stand. */
+    static __device__ __forceinline__ int slot_of(int row, int warp, int count)
     {
-        for (int index = threadIdx.x; index < c.count * 64; index += THREADS) {
-            pair_of_sums of(p, c.first, index);
-            int from = held.first[of.row], to = held.last[of.row];
-            float values[NT][2] = {};
-            for (int w = from; w <= to; w++) {
-                const float *slot = slots + (w + of.row) * SLOT + index % 64;
+        return (row * WARPS + warp) * count * 16;
+    }
+
+    /* There, the sums of row r of x and rows 2g and 2g + 1 of w; swapped so that lanes meet most
+     * banks. */
+    static __device__ __forceinline__ float2 *pair_at(float *slot, int r, int g)
+    {
+        return reinterpret_cast<float2 *>(slot) + r * 8 + (g ^ (r & 4));
+    }
+
+    static __device__ __forceinline__ void leave(float *slot, int count, bool add,
+                                                 const float (&sums)[NT][4])
+    {
+        int lane = threadIdx.x % 32, g = lane / 4, l = lane % 4;
+        float2 old[2 * NT] = {}; /* of the pass before */
 #pragma unroll
-                for (int t = 0; t < NT; t++) {
-                    values[t][0] += slot[t * 128];
-                    values[t][1] += slot[t * 128 + 64];
-                }
+        for (int i = 0; i < 2 * NT && add; i++) {
+            int r = i / 2 * 8 + l * 2 + i % 2;
+            if (r < count)
+                old[i] = *pair_at(slot, r, g);
+        }
+#pragma unroll
+        for (int i = 0; i < 2 * NT; i++) {
+            int t = i / 2, odd = i % 2, r = t * 8 + l * 2 + odd;
+            if (r < count)
+                *pair_at(slot, r, g) =
+                    make_float2(old[i].x + sums[t][odd], old[i].y + sums[t][odd + 2]);
+        }
+    }
+
+    /* Adds up what the warps left of a span, and stores it. */
+    static __device__ __forceinline__ void finish(const parameters &p, const routing &list,
+                                                  const span &of, float *slots)
+    {
+        int expert = expert_of(p, list, of.entry), count = rows_of(p, list, of.entry);
+        bool known = !p.experts || (expert >= 0 && expert < p.experts);
+        expert = known ? expert : 0;
+        for (int i = threadIdx.x; i < (of.stop - of.first) * count * 8; i += THREADS) {
+            int row = i / (count * 8), r = i / 8 - row * count, pair = i % 8 * 2;
+            int n = (of.first + row - of.entry * p.row_blocks) * 16 + pair;
+            float2 sum = make_float2(0.0f, 0.0f);
+#pragma unroll 4
+            for (int w = 0; w < p.stream_held; w++) {
+                float2 v = *pair_at(slots + slot_of(row, w, count), r, pair / 2);
+                sum.x += v.x, sum.y += v.y;
             }
-            if (of.n >= p.n)
+            if (n >= p.n)
                 continue;
-            int expert = expert_of(p, list, of.entry);
-            int count = rows_of(p, list, of.entry);
-            bool known = !p.experts || (expert >= 0 && expert < p.experts);
-            finisher f = open_finisher<KIND, F16>(p, p.w + (known ? expert : 0) * p.matrix_bytes,
-                                                  known ? expert : 0, of.n);
+            finisher f = open_finisher<KIND, F16>(p, p.w + expert * p.matrix_bytes, expert, n);
             if (!known)
                 f.nan[0] = f.nan[1] = true;
-#pragma unroll
-            for (int t = 0; t < NT; t++) {
-                int r = t * 8 + index % 4 * 2 + index / 32 % 2;
-                if (r < count)
-                    finish_pair(p, f, product_row(p, list, of.entry, r), of.n, values[t][0],
-                                values[t][1]);
-            }
+            finish_pair(p, f, product_row(p, list, of.entry, r), n, sum.x, sum.y);
         }
     }
 
     /* ---- all ---- */
 
-    /* This warp's run of a chunk; leaves its sums in their slots. */
-    static __device__ __forceinline__ void multiply_run(const parameters &p, const share &s,
-                                                        const routing &list, run_of_steps c,
-                                                        cursor &ahead, uint8_t *ring, int &offset,
-                                                        float *slots, holders &held)
+    template <bool EXTRA>
+    static __device__ __forceinline__ void run_all(const parameters &p, routing &list)
     {
-        int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, l = lane % 4;
-        uint32_t ring_address = shared_address(ring);
-        int r = c.row;
-        do {
-            int start = r * s.steps, end = min(start + s.steps, c.stop);
-            int at = c.first + r, entry = p.experts ? at / p.row_blocks : 0;
-            int row_block = at - entry * p.row_blocks;
-            int expert = expert_of(p, list, entry);
-            int count = rows_of(p, list, entry);
-            bool known = !p.experts || (expert >= 0 && expert < p.experts);
-            block b = open_block<KIND>(p, p.w + (known ? expert : 0) * p.matrix_bytes, row_block);
-            const char *x[NT];
-            /* Two chains, so that a product need not wait for the one before. */
-            float sums[2][NT][4] = {};
-            int u = (c.v - start) * KT;
-#pragma unroll
-            for (int t = 0; t < NT; t++) {
-                int row = t * 8 + g;
-                x[t] = x_row(p, product_row(p, list, entry, row < count ? row : 0)) + l * 16;
-            }
-            float *to = slots + (warp + r) * SLOT + lane;
-            if (c.v >= c.stop) { /* no steps; but maybe between warps that share this row block */
-#pragma unroll
-                for (int i = 0; i < NT * 4 && c.v < start + s.steps; i++)
-                    to[i * 32] = 0.0f;
-                break;
-            }
-            if (lane == 0 && c.v == start)
-                held.first[r] = uint8_t(warp);
-            if (lane == 0 && end == start + s.steps)
-                held.last[r] = uint8_t(warp);
-            /* 16 rows of x miss L1 often: they are loaded a step ahead, into the registers that a
-             * unit leaves. */
-            uint4 columns[KT][2][NT];
-            load_step(p, u, x, columns);
-#pragma unroll 1
-            for (; c.v < end; c.v++, u += KT) {
-                unit<KIND> units[KT];
-                copy_async_wait<DEPTH - 1>();
-                __syncwarp();
-                take(p, row_block, u, ring + offset, units);
-                __syncwarp();
-                fetch(p, s, list, ahead, ring_address + offset);
-                offset = offset + STAGE == DEPTH * STAGE ? 0 : offset + STAGE;
-#pragma unroll
-                for (int k = 0; k < KT; k++) {
-                    multiply_unit(p, b, units[k], u + k, columns[k], sums[k % 2]);
-                    if (c.v + 1 < end)
-                        load_x(p, u + KT + k, x, columns[k]);
-                }
-            }
-#pragma unroll
-            for (int i = 0; i < NT * 4; i++)
-                to[i * 32] = sums[0][i / 4][i % 4] + sums[1][i / 4][i % 4];
-            r++;
-        } while (c.v < c.stop);
-    }
-
-    static __device__ __forceinline__ void run(const parameters &p)
-    {
-        __shared__ routing list;
-        __shared__ holders held;
         uint8_t *shared = dynamic_shared();
-        int entries = !p.experts ? 1 : p.routed ? *p.tile_count : list.fill(p);
-        int all = entries * p.row_blocks, block = blockIdx.x, blocks = gridDim.x;
-        int each = all / blocks, more = all - each * blocks;
+        int warp = threadIdx.x / 32;
+        int each = p.stream_each, more = p.stream_more;
+        if (p.experts) {
+            int entries = p.routed ? *p.tile_count : list.fill(p);
+            each = entries * p.row_blocks / int(gridDim.x);
+            more = entries * p.row_blocks - each * int(gridDim.x);
+        }
         share s;
-        s.begin = each * block + min(block, more);
-        s.end = s.begin + each + (block < more);
+        s.begin = each * int(blockIdx.x) + min(int(blockIdx.x), more);
+        s.end = s.begin + each + (int(blockIdx.x) < more);
         if (s.begin == s.end)
             return;
-        s.chunk = s.end - s.begin;
-        if (s.chunk > CHUNK) { /* equal ones */
-            int chunks = (s.chunk + CHUNK - 1) / CHUNK;
-            s.chunk = (s.chunk + chunks - 1) / chunks;
-        }
-        s.steps = p.k > 0 ? (p.units + KT - 1) / KT : 1;
 
-        uint8_t *ring = shared + threadIdx.x / 32 * DEPTH * STAGE;
-        float *slots = reinterpret_cast<float *>(shared + RING);
+        uint8_t *ring = shared + TABLE + warp * DEPTH * STAGE;
+        float *slots = reinterpret_cast<float *>(shared + TABLE + RING);
         int offset = 0;
         cursor ahead;
-        ahead.run = open_run(s, s.begin);
-        ahead.row_stop = ahead.u = ahead.row_block = 0;
+        ahead.pass = 0;
+        ahead.row = ahead.first = s.begin;
+        ahead.stop = end_of_reading(p, s, list, s.begin);
         ahead.codes = ahead.scales = ahead.zeros = p.w;
+        open_row(p, list, ahead);
+        if (ahead.left == 0)
+            open_pass(p, s, list, ahead);
 #pragma unroll 1
         for (int i = 0; i < DEPTH; i++)
             fetch(p, s, list, ahead, shared_address(ring) + i * STAGE);
-#pragma unroll 1
-        for (int first = s.begin; first < s.end; first += s.chunk) {
-            run_of_steps c = open_run(s, first);
-            prefetch_finishers(p, list, c);
-            multiply_run(p, s, list, c, ahead, ring, offset, slots, held);
+
+        if (TABLED) {
+            narrow::fill_table(shared);
             __syncthreads();
-            finish_chunk(p, list, c, held, slots);
-            if (first + s.chunk < s.end)
+        }
+        int held_entry = -1, held_pass = 0;
+        uint4 columns[HELD][2][NT];
+#pragma unroll 1
+        for (int first = s.begin; first < s.end;) {
+            span of = open_span(p, s, list, first);
+            int expert = expert_of(p, list, of.entry), count = rows_of(p, list, of.entry);
+            if (expert < 0 || expert >= p.experts)
+                expert = 0;
+            const uint8_t *matrix = p.w + expert * p.matrix_bytes;
+            prefetch_finishers(p, of, matrix, expert);
+#pragma unroll 1
+            for (int pass = 0; pass < p.stream_passes; pass++) {
+                run_of_units run = open_run(p, pass);
+                if (held_entry != of.entry || held_pass != pass) {
+                    hold_x(p, list, of.entry, run, columns);
+                    held_entry = of.entry, held_pass = pass;
+                }
+#pragma unroll 1
+                for (int row = of.first; row < of.stop; row++) {
+                    int row_block = row - of.entry * p.row_blocks;
+                    block from = open_shifts<EXTRA>(p, matrix, row_block);
+                    float sums[NT][4] = {};
+#pragma unroll
+                    for (int step = 0; step < HELD / KT; step++) {
+                        if (step * KT >= run.count)
+                            break;
+                        unit<KIND> units[KT];
+                        group_scales groups;
+                        copy_async_wait<DEPTH - 1>();
+                        __syncwarp();
+#pragma unroll
+                        for (int k = 0; k < KT; k += PART) {
+                            take(p, row_block, run.u + step * KT, ring + offset, k, units, groups);
+                            if (k + PART == KT) {
+                                __syncwarp();
+                                fetch(p, s, list, ahead, shared_address(ring) + offset);
+                                offset = offset + STAGE == DEPTH * STAGE ? 0 : offset + STAGE;
+                            }
+                            multiply_step<EXTRA>(p, from, units, groups, run.count - step * KT,
+                                                 step, k, columns, sums);
+                        }
+                    }
+                    leave(slots + slot_of(row - of.first, warp, count), count, pass > 0, sums);
+                }
+            }
+            __syncthreads();
+            finish(p, list, of, slots);
+            first = of.stop;
+            if (first < s.end)
                 __syncthreads(); /* before slots are written again */
         }
         copy_async_wait<0>();
+    }
+
+    /* Twice: most MX weights have no shifts, and need not ask for them in every row block; of other
+     * scales most are those of a whole unit, and are applied once. */
+    static __device__ __forceinline__ void run(const parameters &p)
+    {
+        __shared__ routing list;
+        if (GROUPED ? p.fine : T::mx && folds<KIND, F16>::value && !p.unshifted)
+            run_all<true>(p, list);
+        else
+            run_all<false>(p, list);
     }
 };
 

@@ -9,6 +9,9 @@
 #include "format.h"
 #include "gpu_functions.h"
 #include "upcast_host.h"
+#ifndef HELD16
+#    define HELD16 4
+#endif
 
 #include <string.h>
 
@@ -167,7 +170,8 @@ static void release(void *state)
     free(s);
 }
 
-/* Dynamic shared memory that s1 can have; no less than what every device that runs it has. */
+/* Dynamic shared memory that s1 and s2 can have; no less than what every device that runs it has.
+ */
 static int most_stream_smem(int smem_bytes)
 {
     int most = smem_bytes - GEMMUX_UPCAST_STREAM_STATIC;
@@ -185,7 +189,7 @@ static gemmux_status find_functions(upcast_state *s, bool half, gemmux_error *er
         snprintf(name, sizeof name, "upcast_%s_%s_%s", gemmux_upcast_kind_name(s->kind),
                  half ? "f16" : "bf16", shapes[i].suffix);
         int smem = shapes[i].smem_bytes;
-        if (i == GEMMUX_UPCAST_S1)
+        if (i == GEMMUX_UPCAST_S1 || i == GEMMUX_UPCAST_S2)
             smem = most_stream_smem(s->smem_bytes);
         status = gemmux_cuda_code_function(&s->code, name, smem, &s->forms[i], error);
     }
@@ -261,11 +265,12 @@ static gemmux_status reorder_columns(const gemmux_call *call, const workspace *a
     return gemmux_cuda_launch(&s->code, s->gather, grid, 256, 0, call->stream, &gather, error);
 }
 
-/* How s1 shares K among warps and row blocks among blocks; shared memory for the sums of as many of
- * a block's row blocks as the device has, behind what is under way. */
-static void share_stream(const upcast_state *s, gemmux_upcast_parameters *p)
+/* How s1 and s2 share K among warps and row blocks among blocks; shared memory for the sums of as
+ * many of a block's row blocks as the device has, behind what is under way. */
+static void share_stream(const upcast_state *s, int most_rows, gemmux_upcast_parameters *p)
 {
-    const int warps = GEMMUX_UPCAST_STREAM_WARPS, held = GEMMUX_UPCAST_STREAM_HELD;
+    const int warps = GEMMUX_UPCAST_STREAM_WARPS,
+              held = most_rows > 8 ? HELD16 : GEMMUX_UPCAST_STREAM_HELD;
     p->stream_passes = (int32_t)gemmux_divide_up(p->units, warps * held);
     p->stream_passes = p->stream_passes > 1 ? p->stream_passes : 1;
     p->stream_units = (int32_t)gemmux_divide_up(p->units, (int64_t)warps * p->stream_passes);
@@ -275,7 +280,7 @@ static void share_stream(const upcast_state *s, gemmux_upcast_parameters *p)
     p->stream_each = p->row_blocks / s->multiprocessors;
     p->stream_more = p->row_blocks % s->multiprocessors;
 
-    int64_t rows = p->m < shapes[GEMMUX_UPCAST_S1].rows ? p->m : shapes[GEMMUX_UPCAST_S1].rows;
+    int64_t rows = p->m < most_rows ? p->m : most_rows;
     int64_t all = (int64_t)p->row_blocks * (p->experts ? p->token_tiles : 1);
     int64_t sums = warps * 64 * rows * gemmux_divide_up(all, s->multiprocessors);
     int64_t most = most_stream_smem(s->smem_bytes), wanted = GEMMUX_UPCAST_STREAM_RING + sums;
@@ -315,9 +320,9 @@ static gemmux_status launch_product(const gemmux_call *call, const workspace *at
     unsigned grid[3] = {(unsigned)(row_tiles * groups), (unsigned)p->splits, 1};
     int smem = f->smem_bytes;
     if (streams) {
-        share_stream(s, p);
+        share_stream(s, f->rows, p);
         grid[0] = (unsigned)s->multiprocessors;
-        smem = form == GEMMUX_UPCAST_S1 ? p->stream_smem : smem;
+        smem = p->stream_smem;
     }
     return gemmux_cuda_launch(&s->code, s->forms[form], grid, (unsigned)f->threads, (unsigned)smem,
                               call->stream, p, error);

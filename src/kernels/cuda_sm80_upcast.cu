@@ -3,7 +3,7 @@
  * cuda_sm80_upcast: y = x . w^T with w upcast in registers, on mma.sync.m16n8k16 with w's rows as
  * the 16 rows of A, so that few rows of x waste nothing. Only instructions of sm_80.
  *
- * s1, s2: cuda_sm80_stream.cuh.
+ * s1, s2: cuda_sm80_held.cuh and cuda_sm80_stream.cuh.
  * l64, l128: a block makes 128 or 256 rows of w by 64 or 128 rows of x. Each warp has 32 rows of w
  * of its own, which go from memory to registers one or two units ahead; x goes through shared
  * memory by cp.async, four stages deep.

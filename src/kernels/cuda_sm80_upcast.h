@@ -46,22 +46,22 @@ enum {
 enum {
     GEMMUX_UPCAST_STAGES = 4,               /* of x in shared memory */
     GEMMUX_UPCAST_STREAM_WARPS = 16,        /* of a block of s1 and s2 */
-    GEMMUX_UPCAST_STREAM_HELD = 4,          /* s1: units of x in the registers of a warp */
-    GEMMUX_UPCAST_STREAM_SMEM = 96 * 1024,  /* shared memory of s1 (at least) and s2 */
+    GEMMUX_UPCAST_STREAM_HELD = 4,          /* units of x in the registers of a warp of them */
+    GEMMUX_UPCAST_STREAM_SMEM = 96 * 1024,  /* shared memory of s1 and s2, at least */
     GEMMUX_UPCAST_STREAM_STATIC = 2 * 1024, /* lists beside it */
-    GEMMUX_UPCAST_STREAM_RING = 88 * 1024,  /* s1: of it what is under way, at most */
+    GEMMUX_UPCAST_STREAM_RING = 88 * 1024,  /* of it what is under way, at most */
     GEMMUX_UPCAST_MAX_EXPERTS = 1024,       /* that the routing kernel counts in shared memory */
     GEMMUX_UPCAST_DIRECT_ROWS = 64,         /* rows of a moe that blocks sort out by themselves */
 };
 
 typedef struct gemmux_upcast_parameters {
-    /* What s1 asks for before its first load stands together: each line of the constant cache
+    /* What s1 and s2 ask for before its first load stands together: each line of the constant cache
      * costs a block a few hundred clocks. */
     const uint8_t *w; /* packed sm80_fragments */
     int64_t matrix_bytes, scales_at;
     int32_t experts, row_blocks, units; /* experts 0: dense */
-    /* s1: how often all warps together go through K, units of K a warp has each time, warps that
-     * have some; row blocks a block, and blocks that have one more (dense); shared memory. */
+    /* s1, s2: how often all warps together go through K, units of K a warp has each time, warps
+     * that have some; row blocks a block, and blocks that have one more (dense); shared memory. */
     int32_t stream_passes, stream_units, stream_held, stream_each, stream_more, stream_smem;
     int32_t m, n, k; /* m: product rows */
     const char *x;
