@@ -20,8 +20,7 @@ template <int KIND, bool F16> struct stream {
     using T = kind_traits<KIND>;
     using narrow = held<KIND, F16>; /* s1: what does not depend on rows of x is its */
     static constexpr int WARPS = GEMMUX_UPCAST_STREAM_WARPS, THREADS = WARPS * 32;
-    static constexpr int ROWS = 16,
-                         NT = ROWS / 8; /* of x; in eights, as the matrix unit takes them */
+    static constexpr int ROWS = 16, NT = 2; /* of x; in eights, as the matrix unit takes them */
     static constexpr int HELD = GEMMUX_UPCAST_STREAM_HELD; /* units of x in a warp's registers */
     static constexpr bool GROUPED = !T::plain && !T::mx && !T::nv;
     /* NF4 by table: the two values of each byte, once for each bank of shared memory. */

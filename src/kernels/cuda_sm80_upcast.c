@@ -9,9 +9,6 @@
 #include "format.h"
 #include "gpu_functions.h"
 #include "upcast_host.h"
-#ifndef HELD16
-#    define HELD16 4
-#endif
 
 #include <string.h>
 
@@ -170,8 +167,7 @@ static void release(void *state)
     free(s);
 }
 
-/* Dynamic shared memory that s1 and s2 can have; no less than what every device that runs it has.
- */
+/* Dynamic shared memory that s1 and s2 can have; no less than every device that runs them has. */
 static int most_stream_smem(int smem_bytes)
 {
     int most = smem_bytes - GEMMUX_UPCAST_STREAM_STATIC;
@@ -269,8 +265,7 @@ static gemmux_status reorder_columns(const gemmux_call *call, const workspace *a
  * many of a block's row blocks as the device has, behind what is under way. */
 static void share_stream(const upcast_state *s, int most_rows, gemmux_upcast_parameters *p)
 {
-    const int warps = GEMMUX_UPCAST_STREAM_WARPS,
-              held = most_rows > 8 ? HELD16 : GEMMUX_UPCAST_STREAM_HELD;
+    const int warps = GEMMUX_UPCAST_STREAM_WARPS, held = GEMMUX_UPCAST_STREAM_HELD;
     p->stream_passes = (int32_t)gemmux_divide_up(p->units, warps * held);
     p->stream_passes = p->stream_passes > 1 ? p->stream_passes : 1;
     p->stream_units = (int32_t)gemmux_divide_up(p->units, (int64_t)warps * p->stream_passes);

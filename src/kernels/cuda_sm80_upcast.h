@@ -46,7 +46,7 @@ enum {
 enum {
     GEMMUX_UPCAST_STAGES = 4,               /* of x in shared memory */
     GEMMUX_UPCAST_STREAM_WARPS = 16,        /* of a block of s1 and s2 */
-    GEMMUX_UPCAST_STREAM_HELD = 4,          /* units of x in the registers of a warp of them */
+    GEMMUX_UPCAST_STREAM_HELD = 4,          /* units of x in the registers of their warps */
     GEMMUX_UPCAST_STREAM_SMEM = 96 * 1024,  /* shared memory of s1 and s2, at least */
     GEMMUX_UPCAST_STREAM_STATIC = 2 * 1024, /* lists beside it */
     GEMMUX_UPCAST_STREAM_RING = 88 * 1024,  /* of it what is under way, at most */
@@ -55,8 +55,8 @@ enum {
 };
 
 typedef struct gemmux_upcast_parameters {
-    /* What s1 and s2 ask for before its first load stands together: each line of the constant cache
-     * costs a block a few hundred clocks. */
+    /* What s1 and s2 ask for before their first load stands together: each line of the constant
+     * cache costs a block a few hundred clocks. */
     const uint8_t *w; /* packed sm80_fragments */
     int64_t matrix_bytes, scales_at;
     int32_t experts, row_blocks, units; /* experts 0: dense */
