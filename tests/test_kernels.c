@@ -346,7 +346,8 @@ static void test_every_m(void **state)
             }
 }
 
-/* K beyond what any level decodes at once: sums go on from one panel to the next. */
+/* K beyond what any level decodes at once: sums go on from one panel to the next, with several
+ * tiles of rows and several panels along N, too. */
 static void test_long_k(void **state)
 {
     fixture *f = *state;
@@ -355,13 +356,13 @@ static void test_long_k(void **state)
                                              {"f32", "f32"},
                                              {"bf16", "int4:g32"},
                                              {"int8", "int8"}};
-    static const int64_t rows[] = {2, 20};
+    static const int64_t rows[] = {2, 20, 70}, columns[] = {19, 19, 150};
     for (int i = 0; i < gemmux_builtin_kernels.count; i++)
         for (int pair = 0; runs_here(f, gemmux_builtin_kernels.kernels[i]) && pair < 5; pair++)
             for (int m = 0; m < COUNT(rows); m++)
                 check_product(f, i,
                               gemmux_problem_linear(
-                                  rows[m], 19, 4500, testing_format(formats[pair][0]),
+                                  rows[m], columns[m], 4500, testing_format(formats[pair][0]),
                                   testing_format(formats[pair][1]), gemmux_format_of(GEMMUX_F32)),
                               RANDOM);
 }
@@ -432,7 +433,10 @@ static void check_rounding(fixture *f, const gemmux_kernel *kernel, gemmux_forma
             uint32_t want = gemmux_code_encode(code, (double)value);
             uint32_t got =
                 gemmux_code_load(code, t.y_rows.data + i / COLUMNS * t.y_rows.stride, i % COLUMNS);
-            if (isnan(value) ? !isnan(gemmux_code_decode(code, got)) : got != want)
+            double stored = gemmux_code_decode(code, got);
+            if (value == 0 && stored == 0) /* a sum that began at 0 loses the sign of -0 */
+                continue;
+            if (isnan(value) ? !isnan(stored) : got != want)
                 fail_msg("%s rounds %a to 0x%x in %s, not 0x%x", kernel->name, (double)value, got,
                          gemmux_format_id_name(y), want);
         }

@@ -26,6 +26,42 @@ GEMMUX_INLINE void gemmux_fetch_ahead(const uint8_t *read)
     __builtin_prefetch(read + GEMMUX_AHEAD, 0, 3);
 }
 
+/* The step of a tile before which lines of y are fetched, so that they are in L1 when it is done:
+ * stores that follow would wait for memory, and earlier w would push them out again. */
+GEMMUX_INLINE int64_t gemmux_y_step(const gemmux_tile *tile)
+{
+    enum { STEPS = 64 }; /* 180 ns of 24 products a step */
+    return tile->steps > STEPS ? (tile->steps - STEPS) / GEMMUX_FETCH_STEPS * GEMMUX_FETCH_STEPS
+                               : 0;
+}
+
+/* The first step of a tile that gemmux_fetch_beside is wanted at. */
+GEMMUX_INLINE int64_t gemmux_first_fetch(const gemmux_tile *tile)
+{
+    return tile->ahead ? 0 : tile->y ? gemmux_y_step(tile) : INT64_MAX;
+}
+
+/* Fetches what is due at `step`; returns the step that it is wanted at again. */
+GEMMUX_INLINE int64_t gemmux_fetch_beside(const gemmux_tile *tile, const int rows, const int strips,
+                                          int64_t step)
+{
+    if (tile->y && step == gemmux_y_step(tile))
+        for (int64_t at = 0; at < tile->y_bytes; at += 64) {
+            GEMMUX_UNROLL
+            for (int r = 0; r < rows; r++)
+                __builtin_prefetch(tile->y[r] + at, 1, 3);
+        }
+    if (!tile->ahead)
+        return INT64_MAX;
+    const uint8_t *w = tile->ahead + step / GEMMUX_FETCH_STEPS * tile->ahead_lines * 64;
+    for (int64_t line = 0; line < tile->ahead_lines; line++) {
+        GEMMUX_UNROLL
+        for (int i = 0; i < strips; i++)
+            __builtin_prefetch(w + i * tile->ahead_stride + line * 64, 0, 2);
+    }
+    return step + GEMMUX_FETCH_STEPS;
+}
+
 /* Calls what(strip, code, zero, ...) with code and zero as constants. */
 #define GEMMUX_FOR_CODE(what, strip, ...)                                                          \
     switch ((strip)->code) {                                                                       \

@@ -22,6 +22,7 @@ typedef struct blocking {
     int64_t sums_stride; /* bytes; 0: no sums */
     int64_t x_group;     /* k that share a scale when x is quantised; all of k: per row */
     int64_t x_rows;
+    int64_t ahead_bytes;     /* of a strip: the most that is fetched before its panel's turn */
     int64_t scratch_vectors; /* of 16 scales, points or mins */
     int64_t scratch_bytes;   /* of one slot */
     int64_t workspace_bytes;
@@ -91,7 +92,8 @@ static int64_t sums_stride(const gemmux_panel_level *level, gemmux_format w, int
     return gemmux_round_up(sums + power, 64);
 }
 
-/* Decoded panels take half of L2, so that x and c have room beside them. */
+/* Panels take half of L2, so that x and c have room beside them: the decoded one, and as much of
+ * the next as is left. */
 static void block_k(const gemmux_panel_level *level, const gemmux_machine *machine, blocking *b)
 {
     int64_t l2 = machine->kind == GEMMUX_CPU && machine->l2_bytes ? machine->l2_bytes : 256 << 10;
@@ -101,6 +103,7 @@ static void block_k(const gemmux_panel_level *level, const gemmux_machine *machi
     b->segment = segment_of(&b->panel, most);
     b->segments = (b->panel.k + b->segment - 1) / b->segment;
     b->panel_k = most / b->segment * b->segment;
+    b->ahead_bytes = (l2 / 2 - smaller(b->panel_k, b->panel.k) * k_bytes) / level->tile_strips;
     /* At most 8 KiB of decoded scales: they share L1 with x and with what is fetched ahead. */
     b->stream_k = gemmux_round_up(smaller(4096, 128 * b->segment), b->segment);
     b->pass_k =
@@ -423,11 +426,32 @@ static int64_t x_row_of(const gemmux_group *group, int64_t i)
     return group->x_rows ? group->x_rows[i] : i;
 }
 
+static int64_t y_row_of(const gemmux_group *group, int64_t i)
+{
+    return group->y_rows ? group->y_rows[i] : i;
+}
+
+static int64_t columns_of(const job *j, int64_t strip, int64_t strips)
+{
+    return smaller(strips * GEMMUX_STRIP, j->b->panel.rows - strip * GEMMUX_STRIP);
+}
+
+/* Bytes of y that come of so many columns of sums. */
+static int64_t y_bytes(const gemmux_call *call, int64_t columns)
+{
+    int64_t width = call->y_format.id == GEMMUX_F32 ? 4 : 2;
+    return call->problem->epilogue & GEMMUX_EPILOGUE_SWIGLU ? columns / 2 * width : columns * width;
+}
+
+static const char *y_at(const gemmux_call *call, int64_t row, int64_t column)
+{
+    return (const char *)call->y + row * call->y_row_bytes + y_bytes(call, column);
+}
+
 static void finish_row(const job *j, const gemmux_group *group, int64_t i, int64_t strip,
                        int64_t strips, float *sums)
 {
     const gemmux_panel *panel = &j->b->panel;
-    int64_t first = strip * GEMMUX_STRIP;
     float factor =
         panel->format.two_level ? ((const float *)j->call->w->data)[group->expert] : 1.0f;
     bool doubled = j->level->x == GEMMUX_PANEL_INT8 || j->level->x == GEMMUX_PANEL_F16;
@@ -435,8 +459,8 @@ static void finish_row(const job *j, const gemmux_group *group, int64_t i, int64
         factor *= 0.5f;
     if (j->level->x == GEMMUX_PANEL_F16)
         factor *= *power_of_row(j, x_row_of(group, i));
-    j->level->finish(j->call, group->expert, group->y_rows ? group->y_rows[i] : i, first,
-                     smaller(strips * GEMMUX_STRIP, panel->rows - first), factor, sums);
+    j->level->finish(j->call, group->expert, y_row_of(group, i), strip * GEMMUX_STRIP,
+                     columns_of(j, strip, strips), factor, sums);
 }
 
 /* A pass may write all its rows, whatever their number. */
@@ -500,57 +524,114 @@ static void stream_item(const job *j, const gemmux_group *group, int64_t first, 
     }
 }
 
-/* Rows [first, last) of a group times one decoded panel, added to c. */
-static void multiply_rows(const job *j, const gemmux_group *group, int64_t first, int64_t last,
-                          int64_t k, const gemmux_tile *panel_tile, float *c)
+/* An item of many rows: rows [first, last) of a group times some strips. */
+typedef struct piece {
+    const gemmux_group *group;
+    int64_t strip, strips, first, last;
+    const uint8_t *next; /* the first strip of as many that the same worker takes next, or NULL */
+} piece;
+
+/* Packed weights that a worker reads next: so many bytes of each strip. */
+typedef struct coming {
+    const uint8_t *w;
+    int64_t bytes;
+} coming;
+
+/* After k [k, k + panel_k) of the strips at `data`. */
+static coming what_comes(const job *j, const piece *p, const uint8_t *data, int64_t k)
+{
+    const gemmux_panel *panel = &j->b->panel;
+    int64_t most = j->b->ahead_bytes, at = k + j->b->panel_k;
+    int64_t from = panel->codes_at + at * GEMMUX_STRIP * panel->code_bits / 8;
+    if (at < panel->k)
+        return (coming){data + from, smaller(most, panel->strip_bytes - from)};
+    return (coming){p->next, p->next ? smaller(most, panel->strip_bytes) : 0};
+}
+
+/* What tile i of `tiles` fetches beside its products. The last tiles do it, at a pace that memory
+ * keeps: rows of x would push out of L2 what is fetched earlier. */
+static void plan_ahead(const job *j, coming next, int64_t i, int64_t tiles, gemmux_tile *tile)
+{
+    if (next.bytes <= 0)
+        return;
+    int64_t fetches = (tile->steps + GEMMUX_FETCH_STEPS - 1) / GEMMUX_FETCH_STEPS;
+    int64_t lines = (next.bytes + 63) / 64;
+    tile->ahead_lines = (lines + fetches * tiles - 1) / (fetches * tiles);
+    int64_t of_tile = fetches * tile->ahead_lines;
+    int64_t first = tiles - (lines + of_tile - 1) / of_tile;
+    tile->ahead = i >= first ? next.w + (i - first) * of_tile * 64 : NULL;
+    tile->ahead_stride = j->b->panel.strip_bytes;
+}
+
+/* The rows of a piece times one decoded panel, added to c or, with `done`, finished at once: while
+ * their sums and y are in L1. */
+static void multiply_rows(const job *j, const piece *p, int64_t k, bool done, coming next,
+                          const gemmux_tile *panel_tile, float *c)
 {
     const blocking *b = j->b;
-    int64_t count = last - first;
+    int64_t count = p->last - p->first;
     int64_t blocks = (count + j->level->tile_rows - 1) / j->level->tile_rows;
+    bool kept = b->panel.k > b->panel_k; /* c, from one panel to the next */
     for (int64_t i = 0; i < blocks; i++) {
         int64_t top = count * i / blocks;
         gemmux_tile tile = *panel_tile;
         const void *x[GEMMUX_TILE_ROWS];
-        const char *sums[GEMMUX_TILE_ROWS];
+        const char *sums[GEMMUX_TILE_ROWS], *y[GEMMUX_TILE_ROWS];
         tile.rows = (int)(count * (i + 1) / blocks - top);
-        tile.c = c + top * GEMMUX_TILE_COLUMNS;
+        tile.c = kept ? c + top * GEMMUX_TILE_COLUMNS : c;
         tile.x = x;
         tile.sums = sums;
+        tile.y = done ? y : NULL;
         for (int r = 0; r < tile.rows; r++) {
-            int64_t row = x_row_of(group, first + top + r);
+            int64_t row = x_row_of(p->group, p->first + top + r);
             x[r] = j->x + row * b->x_stride + k * 4 / k_per_lane(j->level);
             sums[r] = j->sums + row * b->sums_stride + k / b->segment * sum_bytes(j->level);
+            y[r] = y_at(j->call, y_row_of(p->group, p->first + top + r), p->strip * GEMMUX_STRIP);
         }
+        plan_ahead(j, next, i, blocks, &tile);
         j->level->multiply(&tile);
+        for (int r = 0; done && r < tile.rows; r++)
+            finish_row(j, p->group, p->first + top + r, p->strip, p->strips,
+                       tile.c + r * GEMMUX_TILE_COLUMNS);
     }
 }
 
-/* Many rows: `strips` strips decoded k block by k block, each used for all rows of the chunk. */
-static void panel_item(const job *j, const gemmux_group *group, int64_t strip, int64_t strips,
-                       int64_t first, int64_t last, const slot *s)
+/* Without k all sums are 0. */
+static void finish_nothing(const job *j, const piece *p, const slot *s)
+{
+    for (int64_t i = p->first; i < p->last; i++) {
+        memset(s->c, 0, GEMMUX_TILE_COLUMNS * sizeof *s->c);
+        finish_row(j, p->group, i, p->strip, p->strips, s->c);
+    }
+}
+
+/* Many rows: strips decoded k block by k block, each used for all rows of the piece. */
+static void panel_item(const job *j, const piece *p, const slot *s)
 {
     const blocking *b = j->b;
-    uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, group->expert);
+    int32_t expert = p->group->expert;
+    uint32_t flags = gemmux_panel_flags(&b->panel, j->call->w, expert);
     bool fold = can_fold(j, flags), dense = is_dense(j);
     int64_t vectors = b->panel_k / b->segment, lane = k_per_lane(j->level);
-    const uint8_t *data = gemmux_panel_strip(&b->panel, j->call->w, group->expert, strip);
+    const uint8_t *data = gemmux_panel_strip(&b->panel, j->call->w, expert, p->strip);
     if (!b->panel.k)
-        memset(s->c, 0, (size_t)(last - first) * GEMMUX_TILE_COLUMNS * 4);
+        finish_nothing(j, p, s);
     for (int64_t k = 0; k < b->panel.k; k += b->panel_k) {
         int64_t length = smaller(b->panel_k, b->panel.k - k);
         gemmux_tile tile = {
-            .strips = (int)strips,
+            .strips = (int)p->strips,
             .w = s->panel,
             .w_stride = strip_pitch(j->level, b),
             .stride = vectors * GEMMUX_STRIP,
+            .y_bytes = y_bytes(j->call, columns_of(j, p->strip, p->strips)),
         };
         gemmux_strip run = {0};
-        for (int64_t i = strips - 1; i >= 0; i--) { /* run ends as that of strip 0 */
+        for (int64_t i = p->strips - 1; i >= 0; i--) { /* run ends as that of strip 0 */
             const uint8_t *from = data + i * b->panel.strip_bytes;
             uint8_t *to = s->panel + i * tile.w_stride;
             run = describe_strip(j, from, k, length);
             open_scales(j, flags, from, k, s, i * vectors, &run);
-            open_row_scales(j, group->expert, strip + i, s, i * vectors, &run);
+            open_row_scales(j, expert, p->strip + i, s, i * vectors, &run);
             if (is_plain(j, flags))
                 decode_plain(j, from, k, length, fold, to);
             else if (!dense)
@@ -571,10 +652,9 @@ static void panel_item(const job *j, const gemmux_group *group, int64_t strip, i
         }
         if (j->level->x == GEMMUX_PANEL_INT8) /* elsewhere decode has applied them */
             tile.points = run.points;
-        multiply_rows(j, group, first, last, k, &tile, s->c);
+        multiply_rows(j, p, k, k + b->panel_k >= b->panel.k, what_comes(j, p, data, k), &tile,
+                      s->c);
     }
-    for (int64_t i = first; i < last; i++)
-        finish_row(j, group, i, strip, strips, s->c + (i - first) * GEMMUX_TILE_COLUMNS);
 }
 
 /* How one group is cut: streams along n, panels along n and rows. */
@@ -612,6 +692,18 @@ static int64_t items_of(const cut *c)
     return c->across * c->down;
 }
 
+static piece piece_of(const job *j, const gemmux_group *group, const cut *c, int64_t item)
+{
+    int64_t strip = item / c->down * c->strips, row = item % c->down * c->rows;
+    return (piece){
+        .group = group,
+        .strip = strip,
+        .strips = smaller(c->strips, j->b->panel.strips - strip),
+        .first = row,
+        .last = smaller(row + c->rows, group->row_count),
+    };
+}
+
 /* Items [first, last) of one group. */
 static void run_group(const job *j, const gemmux_group *group, const cut *c, int64_t first,
                       int64_t last, const slot *s)
@@ -621,9 +713,13 @@ static void run_group(const job *j, const gemmux_group *group, const cut *c, int
         return;
     }
     for (int64_t item = first; item < last; item++) {
-        int64_t strip = item / c->down * c->strips, row = item % c->down * c->rows;
-        panel_item(j, group, strip, smaller(c->strips, j->b->panel.strips - strip), row,
-                   smaller(row + c->rows, group->row_count), s);
+        piece p = piece_of(j, group, c, item);
+        if (item + 1 < last) {
+            piece next = piece_of(j, group, c, item + 1);
+            if (next.strip != p.strip && next.strips == p.strips)
+                p.next = gemmux_panel_strip(&j->b->panel, j->call->w, group->expert, next.strip);
+        }
+        panel_item(j, &p, s);
     }
 }
 

@@ -25,7 +25,8 @@ enum {
     GEMMUX_STREAM_ROWS = 8, /* most rows of a pass of any level */
     GEMMUX_TILE_STRIPS = 4, /* most strips a level may multiply at once */
     GEMMUX_TILE_ROWS = 16,  /* most rows likewise */
-    GEMMUX_TILE_COLUMNS = GEMMUX_TILE_STRIPS * GEMMUX_STRIP
+    GEMMUX_TILE_COLUMNS = GEMMUX_TILE_STRIPS * GEMMUX_STRIP,
+    GEMMUX_FETCH_STEPS = 16, /* of a tile, between fetches beside its products */
 };
 
 /* INT8: what is kept of the k of a row of x that meet one segment of w. */
@@ -70,6 +71,13 @@ typedef struct gemmux_tile {
     const char *const *sums; /* [rows] of each segment: sum of x in f32 (BF16, F16), or
                                 gemmux_x_segment */
     float *c;                /* [rows][GEMMUX_TILE_COLUMNS] */
+    /* What a level may fetch beside its products (gemmux_fetch_beside); NULL: nothing. `ahead` is
+     * w of the panel that comes next: `ahead_lines` lines of each strip, ahead_stride apart, for
+     * every GEMMUX_FETCH_STEPS steps. `y` is what these sums will be stored to. */
+    const uint8_t *ahead;
+    int64_t ahead_stride, ahead_lines;
+    const char *const *y; /* [rows] */
+    int64_t y_bytes;      /* of each */
 } gemmux_tile;
 
 typedef struct gemmux_panel_level {

@@ -153,7 +153,7 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
     GEMMUX_UNROLL
     for (int i = 0; i < strips; i++)
         w[i] = tile->w + i * tile->w_stride;
-    int64_t segment = 0;
+    int64_t segment = 0, fetch = gemmux_first_fetch(tile);
     for (int64_t step = 0; step < tile->steps; segment++) {
         lane_sum sums[TILE_ROWS][TILE_STRIPS];
         GEMMUX_UNROLL
@@ -164,6 +164,8 @@ GEMMUX_INLINE void multiply_tile(const gemmux_tile *tile, const int rows, const 
         }
         int64_t end = step + tile->segment < tile->steps ? step + tile->segment : tile->steps;
         for (; step < end; step++) {
+            if (step == fetch)
+                fetch = gemmux_fetch_beside(tile, rows, strips, step);
             __m512i lanes[TILE_STRIPS];
             GEMMUX_UNROLL
             for (int i = 0; i < strips; i++)
@@ -282,21 +284,44 @@ GEMMUX_INLINE __m256i round_to_bf16(__m512 value)
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
 }
 
-GEMMUX_INLINE void store_y(uint8_t format, void *y, int64_t at, __mmask16 mask, __m512 value)
+GEMMUX_INLINE __mmask16 first_lanes(int64_t count)
 {
+    return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+}
+
+/* Up to sixteen floats. Whole vectors without a mask, because a masked load waits for stores of
+ * what it reads. */
+GEMMUX_INLINE __m512 load_some(const float *from, int64_t count)
+{
+    return count >= 16 ? _mm512_loadu_ps(from) : _mm512_maskz_loadu_ps(first_lanes(count), from);
+}
+
+GEMMUX_INLINE void store_y(uint8_t format, void *y, int64_t at, int64_t count, __m512 value)
+{
+    __mmask16 mask = first_lanes(count);
     if (format == GEMMUX_F32) {
-        _mm512_mask_storeu_ps((char *)y + at * 4, mask, value);
+        float *to = (float *)(void *)((char *)y + at * 4);
+        if (count >= 16)
+            _mm512_storeu_ps(to, value);
+        else
+            _mm512_mask_storeu_ps(to, mask, value);
         return;
     }
     __m256i halves = format == GEMMUX_BF16
                          ? round_to_bf16(value)
                          : _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm256_mask_storeu_epi16((char *)y + at * 2, mask, halves);
+    void *to = (char *)y + at * 2;
+    if (count >= 16)
+        _mm256_storeu_si256(to, halves);
+    else
+        _mm256_mask_storeu_epi16(to, mask, halves);
 }
 
-GEMMUX_INLINE __mmask16 first_lanes(int64_t count)
+/* Up to sixteen sums, with what a row's own numbers add. */
+GEMMUX_INLINE __m512 finish_some(const float *sums, const float *bias, int64_t count, __m512 factor)
 {
-    return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+    __m512 value = _mm512_mul_ps(load_some(sums, count), factor);
+    return bias ? _mm512_add_ps(value, load_some(bias, count)) : value;
 }
 
 static void finish(const gemmux_call *call, int32_t expert, int64_t row, int64_t first,
@@ -305,29 +330,26 @@ static void finish(const gemmux_call *call, int32_t expert, int64_t row, int64_t
     const gemmux_problem *problem = call->problem;
     const float *bias = call->bias ? call->bias + expert * problem->n + first : NULL;
     char *y = (char *)call->y + row * call->y_row_bytes;
-    bool swiglu = problem->epilogue & GEMMUX_EPILOGUE_SWIGLU;
+    const __m512 times = _mm512_set1_ps(factor);
+    if (!(problem->epilogue & GEMMUX_EPILOGUE_SWIGLU)) {
+        for (int64_t i = 0; i < count; i += 16)
+            store_y(call->y_format.id, y, first + i, count - i,
+                    finish_some(sums + i, bias ? bias + i : NULL, count - i, times));
+        return;
+    }
     float alpha = problem->swiglu_alpha > 0 ? problem->swiglu_alpha : 1.702f;
     float limit = problem->swiglu_limit > 0 ? problem->swiglu_limit : 7.0f;
-    for (int64_t i = 0; i < count; i += swiglu ? 32 : 16) {
-        __m512 value[2];
-        for (int part = 0; part < (swiglu ? 2 : 1); part++) {
-            int64_t at = i + part * 16;
-            __mmask16 mask = first_lanes(count - at);
-            value[part] =
-                _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, sums + at), _mm512_set1_ps(factor));
-            if (bias)
-                value[part] = _mm512_add_ps(value[part], _mm512_maskz_loadu_ps(mask, bias + at));
-        }
-        if (!swiglu) {
-            store_y(call->y_format.id, y, first + i, first_lanes(count - i), value[0]);
-            continue;
-        }
-        const __m512i evens =
-            _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-        const __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
-        __m512 gate = _mm512_permutex2var_ps(value[0], evens, value[1]);
-        __m512 up = _mm512_permutex2var_ps(value[0], odds, value[1]);
-        store_y(call->y_format.id, y, (first + i) / 2, first_lanes((count - i) / 2),
+    const __m512i evens =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+    for (int64_t i = 0; i < count; i += 32) {
+        __m512 low = finish_some(sums + i, bias ? bias + i : NULL, count - i, times);
+        __m512 high = _mm512_setzero_ps();
+        if (count - i > 16)
+            high = finish_some(sums + i + 16, bias ? bias + i + 16 : NULL, count - i - 16, times);
+        __m512 gate = _mm512_permutex2var_ps(low, evens, high);
+        __m512 up = _mm512_permutex2var_ps(low, odds, high);
+        store_y(call->y_format.id, y, (first + i) / 2, (count - i) / 2,
                 swiglu512(gate, up, alpha, limit));
     }
 }
