@@ -145,10 +145,9 @@ static void launch_read(void *context, int i)
     void *from = (char *)read_buffer + i % windows * (c->bytes / 16 * 16);
     unsigned long long count = (unsigned long long)(c->bytes / 16);
     void *list[] = {&from, &count, &sink};
-    gpu_check(&device,
-              device.device.cuda.launch(read_kernel, c->blocks, 1, 1, 512, 1, 1, 0, device.stream,
-                                        list, NULL),
-              "reading");
+    const gemmux_cu_launch_config config = {
+        .grid = {c->blocks, 1, 1}, .block = {512, 1, 1}, .stream = device.stream};
+    gpu_check(&device, device.device.cuda.launch(&config, read_kernel, list, NULL), "reading");
 }
 
 /* The best grid of three: a floor should not suffer from a poor one. */

@@ -42,11 +42,17 @@ function(gemmux_cuda_kernels out_c out_built)
                 set(targets "-gencode=arch=compute_90a,code=sm_90a")
             elseif(name MATCHES "_sm80")
                 # Instructions of sm_80 and no others: one front-end pass gives the PTX of which all
-                # targets are made. Plain ones, which run on every chip of their generation.
+                # targets are made. Plain ones, which run on every chip of their generation. 9.0 has
+                # a pass of its own: launches overlap there (cuda_ptx.cuh).
                 string(REGEX REPLACE "[af]" "" plain "${GEMMUX_CUDA_ARCHS}")
+                if("90" IN_LIST plain)
+                    list(REMOVE_ITEM plain 90)
+                    set(targets "-gencode=arch=compute_90,code=sm_90")
+                endif()
                 list(TRANSFORM plain PREPEND sm_)
+                list(APPEND plain compute_80)
                 list(JOIN plain "," plain)
-                set(targets "-gencode=arch=compute_80,code=[${plain},compute_80]")
+                list(APPEND targets "-gencode=arch=compute_80,code=[${plain}]")
             else()
                 # Always -gencode: the -arch=sm_120a shorthand adds a pass that rejects such code.
                 foreach(arch ${GEMMUX_CUDA_ARCHS})

@@ -107,6 +107,16 @@ static gemmux_status upload(gemmux_resident *r, const void *from, int64_t bytes,
     return GEMMUX_OK;
 }
 
+/* Copies and clears are queued on the null stream, for which the caller's streams need not wait;
+ * and kernels may read a plan's weights before earlier launches have ended (cuda_ptx.cuh). So
+ * prepare returns when all is there. */
+static gemmux_status settle(const gemmux_resident *r, gemmux_error *error)
+{
+    int result = r->device.cuda.stream_synchronize(NULL);
+    return result ? gemmux_cuda_fail_on(&r->device, result, "prepare: copying to the device", error)
+                  : GEMMUX_OK;
+}
+
 /* The tensor's own arrays are what there is. */
 static gemmux_status upload_plain(gemmux_resident *r, const gemmux_tensor *t, gemmux_error *error)
 {
@@ -192,6 +202,8 @@ gemmux_status gemmux_resident_make(const gemmux_machine *machine, const gemmux_p
         return status;
     }
     status = fill(made, packing, w, k_order, bias, threads, error);
+    if (!status)
+        status = settle(made, error);
     gemmux_cuda_leave(&made->device);
     if (status) {
         gemmux_resident_free(made);
@@ -203,14 +215,13 @@ gemmux_status gemmux_resident_make(const gemmux_machine *machine, const gemmux_p
 
 gemmux_status gemmux_resident_workspace(gemmux_resident *r, int64_t bytes, gemmux_error *error)
 {
-    gemmux_cu_pointer pointer;
-    if (bytes <= 0)
-        return GEMMUX_OK;
+    gemmux_cu_pointer pointer = 0;
     gemmux_status status = gemmux_cuda_enter(&r->device, error);
     if (status)
         return status;
-    status = allocate(r, bytes, "the workspace", &pointer, error);
-    if (!status) {
+    if (bytes > 0)
+        status = allocate(r, bytes, "the workspace", &pointer, error);
+    if (!status && bytes > 0) {
         int result = r->device.cuda.memory_set(pointer, 0, (size_t)bytes);
         if (result)
             status = gemmux_cuda_fail_on(&r->device, result,
@@ -218,6 +229,8 @@ gemmux_status gemmux_resident_workspace(gemmux_resident *r, int64_t bytes, gemmu
         uintptr_t address = (uintptr_t)pointer;
         memcpy(&r->workspace, &address, sizeof address);
     }
+    if (!status)
+        status = settle(r, error);
     gemmux_cuda_leave(&r->device);
     return status;
 }

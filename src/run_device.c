@@ -154,6 +154,8 @@ gemmux_status gemmux_device_write(gemmux_device *d, void *to, const void *from, 
         return status;
     int result =
         d->device.cuda.copy_to_device((gemmux_cu_pointer)(uintptr_t)to, from, (size_t)bytes);
+    if (!result) /* the copy may still be on its way, and the device's stream would not wait */
+        result = d->device.cuda.stream_synchronize(NULL);
     gemmux_cuda_leave(&d->device);
     return fail(d, result, "copying to the device", error);
 }

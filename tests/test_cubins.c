@@ -49,6 +49,11 @@ enum { KIB = 1024, SMEM_EVERYWHERE = 99 * KIB };
 #define AMPERE (1u << HMMA | 1u << IMMA)
 #define HOPPER (1u << HGMMA_SS | 1u << HGMMA_RS | 1u << IGMMA_SS | 1u << QGMMA_SS | 1u << QGMMA_RS)
 
+/* griddepcontrol.wait: what lets a launch overlap earlier ones. A launch of cuda_sm80_upcast is
+ * asked to wherever its code was compiled from PTX of 9.0, so every one of its kernels must have
+ * it in such code, and none in other code, which runs on chips without it. */
+enum { ACQBULK = 0x82e };
+
 /* What kernels of one image must and may contain; the first row that fits an image and a kernel
  * counts. A kernel that no row names may contain what its image's prefix allows. */
 typedef struct rule {
@@ -104,6 +109,18 @@ static void count_opcodes(const uint8_t *code, size_t bytes, int counts[KINDS])
     }
 }
 
+static void check_waits(const image *im, const char *kernel, const uint8_t *code, size_t bytes)
+{
+    bool waits = false, must = im->code->cc == 90;
+    if (strcmp(im->name, "cuda_sm80_upcast") != 0)
+        return;
+    for (size_t at = 0; at + 16 <= bytes; at += 16)
+        waits |= ((code[at] | code[at + 1] << 8) & 0xfff) == ACQBULK;
+    if (waits != must)
+        fail_msg("%s for sm_%d: %s %s for earlier launches", im->name, im->code->cc, kernel,
+                 waits ? "waits" : "does not wait");
+}
+
 static void check_code(image *im, const char *kernel, const uint8_t *code, size_t bytes)
 {
     int counts[KINDS];
@@ -147,6 +164,7 @@ static void check_cubin(image *im)
         if (!strncmp(name, ".text.", 6)) {
             assert_true(sections[i].sh_offset + sections[i].sh_size <= im->size);
             check_code(im, name + 6, im->bytes + sections[i].sh_offset, sections[i].sh_size);
+            check_waits(im, name + 6, im->bytes + sections[i].sh_offset, sections[i].sh_size);
         }
         if (strncmp(name, ".nv.shared.", 11) != 0 || strncmp(im->name, "cuda_sm80_", 10) != 0)
             continue;

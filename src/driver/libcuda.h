@@ -43,7 +43,22 @@ enum {
 };
 
 /* CUfunction_attribute. */
-enum { GEMMUX_CU_MAX_DYNAMIC_SMEM = 8 };
+enum { GEMMUX_CU_PTX_VERSION = 5, GEMMUX_CU_MAX_DYNAMIC_SMEM = 8 };
+
+/* CUlaunchAttribute with an int as its value, and CUlaunchConfig. */
+enum { GEMMUX_CU_PROGRAMMATIC_SERIALIZATION = 6 };
+
+typedef struct gemmux_cu_launch_attribute {
+    int id, padding;
+    int value, rest[15];
+} gemmux_cu_launch_attribute;
+
+typedef struct gemmux_cu_launch_config {
+    unsigned grid[3], block[3], smem_bytes;
+    gemmux_cu_stream stream;
+    const gemmux_cu_launch_attribute *attributes;
+    unsigned attribute_count;
+} gemmux_cu_launch_config;
 
 /* cuTensorMapEncodeTiled: CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion. */
 enum {
@@ -73,6 +88,7 @@ enum {
     X("cuCtxPopCurrent_v2", context_pop, (gemmux_cu_context * context))                            \
     X("cuCtxGetCurrent", context_current, (gemmux_cu_context * context))                           \
     X("cuCtxSynchronize", context_synchronize, (void))                                             \
+    X("cuStreamSynchronize", stream_synchronize, (gemmux_cu_stream stream))                        \
     X("cuMemGetInfo_v2", memory_info, (size_t * available, size_t * total))                        \
     X("cuMemAlloc_v2", memory_allocate, (gemmux_cu_pointer * pointer, size_t bytes))               \
     X("cuMemFree_v2", memory_free, (gemmux_cu_pointer pointer))                                    \
@@ -87,10 +103,11 @@ enum {
       (gemmux_cu_function * function, gemmux_cu_module module, const char *name))                  \
     X("cuFuncSetAttribute", function_attribute,                                                    \
       (gemmux_cu_function function, int attribute, int value))                                     \
-    X("cuLaunchKernel", launch,                                                                    \
-      (gemmux_cu_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z,             \
-       unsigned block_x, unsigned block_y, unsigned block_z, unsigned smem_bytes,                  \
-       gemmux_cu_stream stream, void **parameters, void **extra))                                  \
+    X("cuFuncGetAttribute", function_property,                                                     \
+      (int *value, int attribute, gemmux_cu_function function))                                    \
+    X("cuLaunchKernelEx", launch,                                                                  \
+      (const gemmux_cu_launch_config *config, gemmux_cu_function function, void **parameters,      \
+       void **extra))                                                                              \
     X("cuTensorMapEncodeTiled", tensor_map,                                                        \
       (void *map, int type, uint32_t rank, void *address, const uint64_t *sizes,                   \
        const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave,        \

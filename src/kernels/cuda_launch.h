@@ -25,6 +25,9 @@ typedef struct gemmux_cuda_code {
     gemmux_cuda_device device;
     gemmux_cu_module module;
     const char *image;
+    /* Every kernel of the image waits for earlier launches by itself, so that each may start before
+     * these have ended: gemmux_cuda_code_overlaps. */
+    bool overlaps;
 } gemmux_cuda_code;
 
 static inline void gemmux_cuda_code_close(gemmux_cuda_code *code)
@@ -77,6 +80,21 @@ static inline gemmux_status gemmux_cuda_code_function(const gemmux_cuda_code *co
     return GEMMUX_OK;
 }
 
+/* Whether the launch may be asked to overlap earlier ones: `function`, of an image all of whose
+ * kernels call wait_for_earlier_launches (cuda_ptx.cuh), was compiled for a target that has it.
+ * Drivers before 12.3 cannot capture such launches. */
+static inline bool gemmux_cuda_code_overlaps(const gemmux_cuda_code *code,
+                                             gemmux_cu_function function)
+{
+    int version = 0;
+    gemmux_error ignored;
+    if (code->device.cuda.version < 12030 || gemmux_cuda_enter(&code->device, &ignored))
+        return false;
+    int result = code->device.cuda.function_property(&version, GEMMUX_CU_PTX_VERSION, function);
+    gemmux_cuda_leave(&code->device);
+    return !result && version >= 90;
+}
+
 /* One launch. The context must be current (gemmux_cuda_enter). `parameters` is the kernel's one
  * struct. */
 static inline gemmux_status gemmux_cuda_launch(const gemmux_cuda_code *code,
@@ -86,8 +104,17 @@ static inline gemmux_status gemmux_cuda_launch(const gemmux_cuda_code *code,
 {
     void *list[] = {parameters};
     char what[160];
-    int result = code->device.cuda.launch(function, grid[0], grid[1], grid[2], threads, 1, 1,
-                                          smem_bytes, (gemmux_cu_stream)stream, list, NULL);
+    const gemmux_cu_launch_attribute overlap = {.id = GEMMUX_CU_PROGRAMMATIC_SERIALIZATION,
+                                                .value = 1};
+    const gemmux_cu_launch_config config = {
+        .grid = {grid[0], grid[1], grid[2]},
+        .block = {threads, 1, 1},
+        .smem_bytes = smem_bytes,
+        .stream = (gemmux_cu_stream)stream,
+        .attributes = &overlap,
+        .attribute_count = code->overlaps,
+    };
+    int result = code->device.cuda.launch(&config, function, list, NULL);
     if (!result)
         return GEMMUX_OK;
     snprintf(what, sizeof what, "%s: launching %u x %u x %u blocks", code->image, grid[0], grid[1],

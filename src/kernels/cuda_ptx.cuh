@@ -10,6 +10,12 @@
 
 #include <cstdint>
 
+/* Nothing at all, which the compiler neither moves nor takes for the same as anything else. */
+__device__ __forceinline__ void keep_apart()
+{
+    asm volatile("" ::: "memory");
+}
+
 /* a * b + c on both halves, each rounded once. */
 template <bool F16> __device__ __forceinline__ uint32_t fma2(uint32_t a, uint32_t b, uint32_t c)
 {
@@ -129,6 +135,28 @@ __device__ __forceinline__ void copy_async_commit()
 template <int PENDING> __device__ __forceinline__ void copy_async_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+/* ---- the launches before and behind on the stream ----
+ *
+ * Compiled for 9.0 and newer (PTX ISA 7.8, griddepcontrol); nothing elsewhere. The host asks for
+ * such launches only of functions compiled so (gemmux_cuda_code_overlaps). */
+
+/* The next launch may start as soon as every block of this one has come here or ended. */
+__device__ __forceinline__ void allow_next_launch()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/* Until all earlier launches have ended, and what they wrote can be read. What nothing on the
+ * stream writes (a plan's weights, bias and lists) may be read before. */
+__device__ __forceinline__ void wait_for_earlier_launches()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 /* ---- barriers that count arrivals; addresses are of shared memory ---- */

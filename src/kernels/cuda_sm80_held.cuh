@@ -5,9 +5,8 @@
  * are shared between blocks. In every row block a warp has the same run of K, and x of that run in
  * registers; where K is longer than all warps hold, it is done in passes. Codes and scales come by
  * cp.async, DEPTH steps (of KT units) ahead, across row blocks, passes and experts. A warp leaves
- * its sums in shared memory; after as many row blocks as that has room for, they are added up in
- * the order of K. (16 rows of x would take the registers that decoding needs:
- * cuda_sm80_stream.cuh.)
+ * its sums in shared memory; after as many row blocks as that has room for, they are added up. (16
+ * rows of x would take the registers that decoding needs: cuda_sm80_stream.cuh.)
  */
 #pragma once
 
@@ -21,6 +20,8 @@ template <int KIND, bool F16> struct held {
     static constexpr int WARPS = GEMMUX_UPCAST_STREAM_WARPS, THREADS = WARPS * 32, ROWS = 8;
     static constexpr int HELD = GEMMUX_UPCAST_STREAM_HELD; /* units of x in a warp's registers */
     static constexpr bool GROUPED = !T::plain && !T::mx && !T::nv;
+    /* Units that at least share a scale where groups are not FINE: NF4's are of 64 columns. */
+    static constexpr int SHARING = KIND == GEMMUX_UPCAST_nf4 ? 1 : 2;
     /* NF4 by table: the two values of each byte, once for each bank of shared memory. */
     static constexpr bool TABLED = KIND == GEMMUX_UPCAST_nf4;
     static constexpr int TABLE = TABLED ? 256 * 32 * 4 : 0; /* bytes */
@@ -31,13 +32,16 @@ template <int KIND, bool F16> struct held {
     static constexpr int SCALE = T::plain ? 0 : T::mx ? 4 : T::nv ? 8 : 16;
     static constexpr int ZERO = T::minima ? 16 : T::int4 ? 4 : 0;
     static constexpr int STAGE = CODES + KT * 8 * (SCALE + ZERO);
-    /* Sums of a warp, row block and row of x: 16. All of shared memory behind the ring holds them:
-     * at least those of a row block. */
+    /* Sums of a warp, row block and row of x: 16. All of shared memory behind the ring holds them
+     * and, before those of each row block, what finishes it: at least those of one. */
     static constexpr int SUMS = WARPS * 16 * 4; /* bytes */
+    static constexpr int FINISH = GEMMUX_UPCAST_STREAM_FINISH;
     static constexpr int DEPTH =
-        (GEMMUX_UPCAST_STREAM_SMEM - TABLE - ROWS * SUMS) / (WARPS * STAGE);
+        (GEMMUX_UPCAST_STREAM_SMEM - TABLE - ROWS * SUMS - FINISH) / (WARPS * STAGE);
     static constexpr int RING = WARPS * DEPTH * STAGE;
     static_assert(DEPTH >= 2 && HELD % KT == 0, "whole steps, and more than one under way");
+    /* Stages of a dense product's w that are asked for before earlier launches have ended. */
+    static constexpr int EARLY = 1;
     static constexpr int CHAINS = 2; /* of sums, so that a product need not wait for another */
 
     using routing = short_routing<ROWS>;
@@ -48,10 +52,44 @@ template <int KIND, bool F16> struct held {
         int begin, end;
     };
 
+    /* The index-th of `parts` parts of `count` things. */
+    static __device__ __forceinline__ share part_of(int count, int parts, int index)
+    {
+        int each = count / parts, more = count - each * parts;
+        share s;
+        s.begin = each * index + min(index, more);
+        s.end = s.begin + each + (index < more);
+        return s;
+    }
+
+    /* A moe's: equal numbers of blocks for all groups of rows unless that leaves some blocks much
+     * more to do, as to begin another group costs a block as much as three row blocks (H200). */
+    static __device__ __forceinline__ share share_entries(const parameters &p, int entries)
+    {
+        int blocks = gridDim.x, block = blockIdx.x, all = entries * p.row_blocks;
+        if (entries > 0 && entries <= blocks) {
+            int each = blocks / entries, more = blocks - each * entries;
+            if ((p.row_blocks + each - 1) / each <= (all + blocks - 1) / blocks + 3) {
+                int wide = more * (each + 1); /* blocks of entries that have one more */
+                int entry = block < wide ? block / (each + 1) : more + (block - wide) / each;
+                int index = block < wide ? block % (each + 1) : (block - wide) % each;
+                share s = part_of(p.row_blocks, each + (block < wide), index);
+                s.begin += entry * p.row_blocks, s.end += entry * p.row_blocks;
+                return s;
+            }
+        }
+        return part_of(all, blocks, block);
+    }
+
     /* Row blocks [first, stop) of one group of rows of x, whose sums there is room for. */
     struct span {
         int first, stop, entry;
     };
+
+    static __device__ __forceinline__ int row_bytes(int count)
+    {
+        return SUMS * count + FINISH;
+    }
 
     /* This warp's run of K: units u .. u + count - 1. */
     struct run_of_units {
@@ -73,7 +111,7 @@ template <int KIND, bool F16> struct held {
         of.first = first;
         of.entry = p.experts ? first / p.row_blocks : 0;
         of.stop = min(s.end, (of.entry + 1) * p.row_blocks);
-        int room = (p.stream_smem - TABLE - RING) / (SUMS * max(1, rows_of(p, list, of.entry)));
+        int room = (p.stream_smem - TABLE - RING) / row_bytes(max(1, rows_of(p, list, of.entry)));
         of.stop = min(of.stop, first + room);
         return of;
     }
@@ -333,9 +371,29 @@ template <int KIND, bool F16> struct held {
         }
     }
 
+    /* x of this warp's run, for the rows of one entry. */
+    static __device__ __forceinline__ void load_columns(const parameters &p, const routing &list,
+                                                        int entry, int pass,
+                                                        uint4 (&columns)[HELD][2])
+    {
+        run_of_units run = open_run(p, pass);
+        int g = threadIdx.x % 32 / 4, l = threadIdx.x % 4;
+        int row = product_row(p, list, entry, g < rows_of(p, list, entry) ? g : 0);
+        const char *x = x_row(p, row) + l * 16;
+#pragma unroll
+        for (int k = 0; k < HELD; k++)
+            load_x(p, run.u + k, k < run.count, x, columns[k]);
+    }
+
+    /* The lane that has scales and zeros of unit k of a step for this lane's rows. */
+    static __device__ __forceinline__ int lane_of_unit(int k)
+    {
+        return threadIdx.x % 32 / 4 * 4 + k;
+    }
+
     static __device__ __forceinline__ float2 of_unit(float2 mine, int k)
     {
-        int from = threadIdx.x % 32 / 4 * 4 + k;
+        int from = lane_of_unit(k);
         return make_float2(__shfl_sync(0xffffffffu, mine.x, from),
                            __shfl_sync(0xffffffffu, mine.y, from));
     }
@@ -392,66 +450,98 @@ template <int KIND, bool F16> struct held {
         }
     }
 
-    /* sums += unit k of a step . x */
-    static __device__ __forceinline__ void multiply_unit(const parameters &p, const block &b,
-                                                         const unit<KIND> &from,
-                                                         const group_scales &groups, int k,
-                                                         const uint4 (&x)[2], float (&sums)[4])
+    /* Products of one group of columns, until its scale is applied. */
+    struct group_sums {
+        float parts[4], x_sums[4];
+    };
+
+    /* sums += scale . parts + minimum . x_sums */
+    static __device__ __forceinline__ void apply(float2 scale, float2 minimum, const group_sums &of,
+                                                 float (&sums)[4])
     {
-        constexpr bool direct = T::plain || folds<KIND, F16>::value;
-        uint32_t zeros = 0;
-        if (T::int4 && !T::minima)
-            zeros = __shfl_sync(0xffffffffu, groups.zeros, threadIdx.x % 32 / 4 * 4 + k);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            sums[i] = fmaf(i < 2 ? scale.x : scale.y, of.parts[i], sums[i]);
+            if (T::minima)
+                sums[i] = fmaf(i < 2 ? minimum.x : minimum.y, of.x_sums[i], sums[i]);
+        }
+    }
+
+    /* The scales of a half of unit k, which one lane of four has. */
+    static __device__ __forceinline__ void take_scales(const group_scales &groups, int k, int half,
+                                                       float2 &scale, float2 &minimum)
+    {
+        scale = of_unit(groups.scale[half], k);
+        scale.x *= code_factor<KIND, F16>();
+        scale.y *= code_factor<KIND, F16>();
+        if (T::minima)
+            minimum = of_unit(groups.minimum[half], k);
+    }
+
+    /* sums += units first .. first + U - 1 of a step . x, half by half in turn. */
+    template <bool FINE, int U>
+    static __device__ __forceinline__ void
+    multiply_units(const parameters &p, const block &b, const unit<KIND> (&units)[KT],
+                   const group_scales &groups, int first, const uint4 (&x)[HELD][2], int step,
+                   float (&sums)[CHAINS][4])
+    {
+        constexpr bool direct = T::plain || folds<KIND, F16>::value, int4 = T::int4 && !T::minima;
+        constexpr bool together = GROUPED && !FINE && SHARING == U; /* one scale for all */
+        static_assert(U <= CHAINS, "each into sums of its own");
+        group_sums open[U] = {};
+        uint32_t zeros[U];
+#pragma unroll
+        for (int i = 0; i < U; i++) {
+            zeros[i] = 0x08080808u;
+            if (int4 && p.zero)
+                zeros[i] = __shfl_sync(0xffffffffu, groups.zeros, lane_of_unit(first + i));
+        }
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float parts[4] = {}, x_sums[4] = {};
-            add_up_x<KIND, F16>(x[half], x_sums);
 #pragma unroll
-            for (int term = 0; term < T::terms; term++) {
-                uint32_t a[2][4];
-                open_operands(b, from, zeros, half, term, a);
-                float(&to)[4] = direct ? sums : parts;
-                mma<F16>(to, a[0], x[half].x, x[half].y);
-                mma<F16>(to, a[1], x[half].z, x[half].w);
+            for (int i = 0; i < U; i++) {
+                const uint4 &columns = x[step * KT + first + i][half];
+                group_sums &into = open[together ? 0 : i];
+                add_up_x<KIND, F16>(columns, into.x_sums);
+#pragma unroll
+                for (int term = 0; term < T::terms; term++) {
+                    uint32_t a[2][4];
+                    open_operands(b, units[first + i], zeros[i], half, term, a);
+                    float(&to)[4] = direct ? sums[i] : into.parts;
+                    mma<F16>(to, a[0], columns.x, columns.y);
+                    mma<F16>(to, a[1], columns.z, columns.w);
+                }
             }
-            if (direct)
+            if (direct || (GROUPED && !FINE && half == 0))
                 continue;
-            float2 scale, minimum = {};
-            if (GROUPED) {
-                scale = of_unit(groups.scale[half], k);
-                scale.x *= code_factor<KIND, F16>();
-                scale.y *= code_factor<KIND, F16>();
-                if (T::minima)
-                    minimum = of_unit(groups.minimum[half], k);
-            } else {
-                scale = scales_of_sums<KIND, F16>(p, b, from, 0, half).scale;
-            }
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                sums[i] = fmaf(i < 2 ? scale.x : scale.y, parts[i], sums[i]);
-                if (T::minima)
-                    sums[i] = fmaf(i < 2 ? minimum.x : minimum.y, x_sums[i], sums[i]);
+            for (int i = 0; i < (together ? 1 : U); i++) {
+                float2 scale, minimum = {};
+                if (GROUPED)
+                    take_scales(groups, first + i, half, scale, minimum);
+                else
+                    scale = scales_of_sums<KIND, F16>(p, b, units[first + i], 0, half).scale;
+                apply(scale, minimum, open[i], sums[i]);
+                open[i] = {};
             }
         }
     }
 
-    /* The first `count` units of a step, two at a time so that their products overlap. */
-    static __device__ __forceinline__ void multiply_step(const parameters &p, const block &b,
-                                                         const unit<KIND> (&units)[KT],
-                                                         const group_scales &groups, int count,
-                                                         int step, const uint4 (&columns)[HELD][2],
-                                                         float (&sums)[CHAINS][4])
+    /* The first `count` units of a step. */
+    template <bool FINE>
+    static __device__ __forceinline__ void
+    multiply_step(const parameters &p, const block &b, const unit<KIND> (&units)[KT],
+                  const group_scales &groups, int count, int step, const uint4 (&x)[HELD][2],
+                  float (&sums)[CHAINS][4])
     {
-        auto multiply = [&](int k) {
-            multiply_unit(p, b, units[k], groups, k, columns[step * KT + k], sums[k % CHAINS]);
-        };
 #pragma unroll
-        for (int k = 0; k < KT; k += 2) {
-            if (k + 1 < KT && k + 1 < count) {
-                multiply(k);
-                multiply(k + 1 < KT ? k + 1 : k);
+        for (int k = 0; k < KT; k += CHAINS) {
+            constexpr int U = KT < CHAINS ? KT : CHAINS;
+            if (k + U <= count) {
+                multiply_units<FINE, U>(p, b, units, groups, k, x, step, sums);
             } else if (k < count) {
-                multiply(k);
+                keep_apart(); /* or the first of two would be made one with this, and come alone */
+                multiply_units<FINE, 1>(p, b, units, groups, k, x, step, sums);
             }
         }
     }
@@ -474,23 +564,63 @@ template <int KIND, bool F16> struct held {
 
     /* ---- finishing ---- */
 
-    /* What finishing will load: a thread 16 rows of w. */
-    static __device__ __forceinline__ void prefetch_finishers(const parameters &p, const span &of,
-                                                              const uint8_t *matrix, int expert)
+    /* What finishes the 16 rows of w of a row block, as it stands in memory. */
+    struct finishing {
+        float factors[16], bias[16];
+        uint8_t shifts[16];
+        uint32_t flags, unused[3];
+    };
+    static_assert(sizeof(finishing) == FINISH, "room for it");
+
+    /* Brings it to shared memory with the next stage that is fetched: a warp a row block. */
+    static __device__ __forceinline__ void fetch_finishing(const parameters &p, const span &of,
+                                                           const uint8_t *matrix, int expert,
+                                                           int count, const uint8_t *slots)
     {
-        int row = of.first + int(threadIdx.x), n = (row - of.entry * p.row_blocks) * 16;
-        if (row >= of.stop)
-            return;
-        prefetch(matrix + p.factors_at + int64_t(n) * 4);
-        prefetch(matrix + p.flags_at + n / 16 * 4);
-        if (p.bias)
-            prefetch(p.bias + int64_t(expert) * p.n + n);
+        int lane = threadIdx.x % 32;
+        for (int row = of.first + int(threadIdx.x) / 32; row < of.stop; row += WARPS) {
+            int row_block = row - of.entry * p.row_blocks, n = row_block * 16 + lane % 16;
+            uint32_t to = shared_address(slots) + (row - of.first) * row_bytes(count);
+            if (lane >= 16) {
+                bool some = p.bias && n < p.n;
+                const float *from = some ? p.bias + int64_t(expert) * p.n + n : nullptr;
+                copy_async_small<4>(to + offsetof(finishing, bias) + lane % 16 * 4,
+                                    some ? static_cast<const void *>(from) : p.w, some);
+            } else if (lane < 4) {
+                copy_async(to + lane * 16, matrix + p.factors_at + row_block * 64 + lane * 16,
+                           true);
+            } else if (lane == 4) {
+                copy_async_small<4>(to + offsetof(finishing, flags),
+                                    matrix + p.flags_at + row_block * 4, true);
+            } else if (lane >= 8 && lane < 12 && T::mx) {
+                copy_async_small<4>(to + offsetof(finishing, shifts) + lane % 4 * 4,
+                                    matrix + p.shifts_at + row_block * 16 + lane % 4 * 4, true);
+            }
+        }
+    }
+
+    /* As open_finisher, for rows `pair` and pair + 1. */
+    static __device__ __forceinline__ finisher finisher_of(const parameters &p,
+                                                           const finishing &from, int pair)
+    {
+        finisher f;
+        f.factor = make_float2(from.factors[pair] * sum_factor<KIND, F16>(),
+                               from.factors[pair + 1] * sum_factor<KIND, F16>());
+        if (T::mx && folds<KIND, F16>::value && !p.unshifted) { /* 2^shift */
+            f.factor.x *= __uint_as_float((127u + from.shifts[pair]) << 23);
+            f.factor.y *= __uint_as_float((127u + from.shifts[pair + 1]) << 23);
+        }
+        f.nan[0] = from.flags >> pair / 2 & 1;
+        f.nan[1] = from.flags >> (pair / 2 + 8) & 1;
+        f.bias = make_float2(from.bias[pair], from.bias[pair + 1]);
+        return f;
     }
 
     /* Sums of row block `row` of a span, warp and row of x: where the 16 stand. */
-    static __device__ __forceinline__ int slot_of(int row, int warp, int count)
+    static __device__ __forceinline__ float *slot_of(uint8_t *slots, int row, int warp, int count)
     {
-        return (row * WARPS + warp) * count * 16;
+        return reinterpret_cast<float *>(slots + row * row_bytes(count) + FINISH) +
+               warp * count * 16;
     }
 
     static __device__ __forceinline__ void leave(float *slot, int count, bool add,
@@ -512,26 +642,29 @@ template <int KIND, bool F16> struct held {
         }
     }
 
-    /* Adds up what the warps left of a span, and stores it. */
+    /* Adds up what the warps left of a span, in the order of K, and stores it: a thread two rows of
+     * w and one of x. */
     static __device__ __forceinline__ void finish(const parameters &p, const routing &list,
-                                                  const span &of, const float *slots)
+                                                  const span &of, bool known, int count,
+                                                  uint8_t *slots)
     {
-        int expert = expert_of(p, list, of.entry), count = rows_of(p, list, of.entry);
-        bool known = !p.experts || (expert >= 0 && expert < p.experts);
-        expert = known ? expert : 0;
-        for (int i = threadIdx.x; i < (of.stop - of.first) * count * 8; i += THREADS) {
-            int row = i / (count * 8), r = i / 8 - row * count, pair = i % 8 * 2;
+        int pair = threadIdx.x % 8 * 2;
+        for (int i = threadIdx.x / 8; i < (of.stop - of.first) * count; i += THREADS / 8) {
+            int row = count == 1 ? i : i / count, r = i - row * count;
             int n = (of.first + row - of.entry * p.row_blocks) * 16 + pair;
+            const float *from = slot_of(slots, row, 0, count) + r * 16 + pair;
             float2 sum = make_float2(0.0f, 0.0f);
-#pragma unroll 4
-            for (int w = 0; w < p.stream_held; w++) {
-                const float *from = slots + slot_of(row, w, count) + r * 16 + pair;
-                float2 v = *reinterpret_cast<const float2 *>(from);
+#pragma unroll
+            for (int w = 0; w < WARPS; w++) {
+                float2 v = make_float2(0.0f, 0.0f);
+                if (w < p.stream_held)
+                    v = *reinterpret_cast<const float2 *>(from + w * count * 16);
                 sum.x += v.x, sum.y += v.y;
             }
             if (n >= p.n)
                 continue;
-            finisher f = open_finisher<KIND, F16>(p, p.w + expert * p.matrix_bytes, expert, n);
+            const uint8_t *finishes = slots + row * row_bytes(count);
+            finisher f = finisher_of(p, *reinterpret_cast<const finishing *>(finishes), pair);
             if (!known)
                 f.nan[0] = f.nan[1] = true;
             finish_pair(p, f, product_row(p, list, of.entry, r), n, sum.x, sum.y);
@@ -540,25 +673,25 @@ template <int KIND, bool F16> struct held {
 
     /* ---- all ---- */
 
-    template <bool SHIFTED>
+    template <bool SHIFTED, bool FINE>
     static __device__ __forceinline__ void run_all(const parameters &p, routing &list)
     {
         uint8_t *shared = dynamic_shared();
-        int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, l = lane % 4;
-        int each = p.stream_each, more = p.stream_more;
-        if (p.experts) {
-            int entries = p.routed ? *p.tile_count : list.fill(p);
-            each = entries * p.row_blocks / int(gridDim.x);
-            more = entries * p.row_blocks - each * int(gridDim.x);
-        }
+        int warp = threadIdx.x / 32;
         share s;
-        s.begin = each * int(blockIdx.x) + min(int(blockIdx.x), more);
-        s.end = s.begin + each + (int(blockIdx.x) < more);
-        if (s.begin == s.end)
+        allow_next_launch();
+        if (p.experts) {
+            wait_for_earlier_launches();
+            s = share_entries(p, p.routed ? *p.tile_count : list.fill(p));
+        } else {
+            s.begin = p.stream_each * int(blockIdx.x) + min(int(blockIdx.x), p.stream_more);
+            s.end = s.begin + p.stream_each + (int(blockIdx.x) < p.stream_more);
+        }
+        if (s.begin >= s.end)
             return;
 
         uint8_t *ring = shared + TABLE + warp * DEPTH * STAGE;
-        float *slots = reinterpret_cast<float *>(shared + TABLE + RING);
+        uint8_t *slots = shared + TABLE + RING;
         int offset = 0;
         cursor ahead;
         ahead.pass = 0;
@@ -568,33 +701,36 @@ template <int KIND, bool F16> struct held {
         open_row(p, list, ahead);
         if (ahead.left == 0)
             open_pass(p, s, list, ahead);
-#pragma unroll 1
-        for (int i = 0; i < DEPTH; i++)
-            fetch(p, s, list, ahead, shared_address(ring) + i * STAGE);
-
-        if (TABLED) {
+        if (TABLED)
             fill_table(shared);
-            __syncthreads();
-        }
-        int held_entry = -1, held_pass = 0;
+        span of = open_span(p, s, list, s.begin);
         uint4 columns[HELD][2];
+        int held_entry = of.entry, held_pass = 0;
+        /* x is asked for before most of w, behind which it would wait. */
+        int early = p.experts ? 0 : EARLY;
 #pragma unroll 1
-        for (int first = s.begin; first < s.end;) {
-            span of = open_span(p, s, list, first);
+        for (int i = 0; i < early; i++)
+            fetch(p, s, list, ahead, shared_address(ring) + i * STAGE);
+        if (!p.experts)
+            wait_for_earlier_launches();
+        load_columns(p, list, of.entry, 0, columns);
+#pragma unroll 1
+        for (int i = early; i < DEPTH; i++)
+            fetch(p, s, list, ahead, shared_address(ring) + i * STAGE);
+        if (TABLED)
+            __syncthreads();
+#pragma unroll 1
+        while (true) {
             int expert = expert_of(p, list, of.entry), count = rows_of(p, list, of.entry);
-            if (expert < 0 || expert >= p.experts)
-                expert = 0;
+            bool known = !p.experts || (expert >= 0 && expert < p.experts);
+            expert = known ? expert : 0;
             const uint8_t *matrix = p.w + expert * p.matrix_bytes;
-            prefetch_finishers(p, of, matrix, expert);
+            fetch_finishing(p, of, matrix, expert, count, slots);
 #pragma unroll 1
             for (int pass = 0; pass < p.stream_passes; pass++) {
                 run_of_units run = open_run(p, pass);
                 if (held_entry != of.entry || held_pass != pass) {
-                    int row = product_row(p, list, of.entry, g < count ? g : 0);
-                    const char *x = x_row(p, row) + l * 16;
-#pragma unroll
-                    for (int k = 0; k < HELD; k++)
-                        load_x(p, run.u + k, k < run.count, x, columns[k]);
+                    load_columns(p, list, of.entry, pass, columns);
                     held_entry = of.entry, held_pass = pass;
                 }
 #pragma unroll 1
@@ -614,29 +750,36 @@ template <int KIND, bool F16> struct held {
                         __syncwarp();
                         fetch(p, s, list, ahead, shared_address(ring) + offset);
                         offset = offset + STAGE == DEPTH * STAGE ? 0 : offset + STAGE;
-                        multiply_step(p, from, units, groups, run.count - step * KT, step, columns,
-                                      sums);
+                        multiply_step<FINE>(p, from, units, groups, run.count - step * KT, step,
+                                            columns, sums);
                     }
-                    leave(slots + slot_of(row - of.first, warp, count), count, pass > 0, sums);
+                    leave(slot_of(slots, row - of.first, warp, count), count, pass > 0, sums);
                 }
             }
+            copy_async_commit(); /* what finishes, where no stage was fetched since */
+            copy_async_wait<0>();
             __syncthreads();
-            finish(p, list, of, slots);
-            first = of.stop;
-            if (first < s.end)
-                __syncthreads(); /* before slots are written again */
+            finish(p, list, of, known, count, slots);
+            if (of.stop >= s.end)
+                break;
+            __syncthreads(); /* before slots are written again */
+            of = open_span(p, s, list, of.stop);
         }
         copy_async_wait<0>();
     }
 
-    /* Twice for MX: most weights have no shifts, and need not ask for them in every row block. */
+    /* Twice: most MX weights have no shifts, and need not ask for them in every row block; most
+     * groups are of whole units, and a run of more than one begins at an even one. */
     static __device__ __forceinline__ void run(const parameters &p)
     {
+        constexpr bool folded = T::mx && folds<KIND, F16>::value;
         __shared__ routing list;
-        if (T::mx && folds<KIND, F16>::value && !p.unshifted)
-            run_all<true>(p, list);
+        if (folded && !p.unshifted)
+            run_all<true, false>(p, list);
+        else if (GROUPED && p.group_shift < 5 + SHARING)
+            run_all<false, true>(p, list);
         else
-            run_all<false>(p, list);
+            run_all<false, false>(p, list);
     }
 };
 

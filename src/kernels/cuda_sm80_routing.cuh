@@ -13,57 +13,38 @@ namespace
  * rows that meet the same expert. */
 template <int ROWS> struct short_routing {
     enum { MOST = GEMMUX_UPCAST_DIRECT_ROWS };
+    static_assert(MOST == 32, "a row a lane");
     int experts[MOST];
-    int ids[MOST];
-    uint8_t ranks[MOST]; /* among the rows of its expert */
-    uint8_t entries_of[MOST], counts[MOST];
+    uint8_t counts[MOST];
     uint8_t rows[MOST][ROWS];
 
     /* By the whole block; returns the number of groups. */
     __device__ int fill(const parameters &p)
     {
         __shared__ int groups;
-        if (threadIdx.x < 32) { /* each lane two rows */
-            int lane = threadIdx.x, before = 0;
-            int id[MOST / 32], rank[MOST / 32], same[MOST / 32];
-#pragma unroll
-            for (int h = 0; h < MOST / 32; h++) {
-                id[h] = lane + h * 32 < p.m ? p.expert_ids[lane + h * 32] : 0;
-                rank[h] = same[h] = 0;
+        if (threadIdx.x < 32) {
+            const unsigned all = 0xffffffffu;
+            int lane = threadIdx.x;
+            bool valid = lane < p.m;
+            int id = valid ? p.expert_ids[lane] : 0;
+            unsigned same = __match_any_sync(all, id) & __ballot_sync(all, valid);
+            unsigned below = (1u << lane) - 1;
+            int rank = __popc(same & below); /* among the rows of its expert */
+            bool opens = valid && rank % ROWS == 0;
+            unsigned openers = __ballot_sync(all, opens);
+            unsigned rest = same; /* without the groups before this row's */
+            for (int i = rank / ROWS * ROWS; i > 0; i--)
+                rest &= rest - 1;
+            int entry = __popc(openers & below);
+            int mine = __shfl_sync(all, entry, valid ? __ffs(rest) - 1 : lane);
+            if (opens) {
+                experts[entry] = id;
+                counts[entry] = uint8_t(min(ROWS, __popc(same) - rank));
             }
-#pragma unroll
-            for (int h = 0; h < MOST / 32; h++)
-                for (int j = 0; j < min(32, p.m - h * 32); j++) {
-                    int other = __shfl_sync(0xffffffffu, id[h], j);
-#pragma unroll
-                    for (int i = 0; i < MOST / 32; i++) {
-                        same[i] += other == id[i];
-                        rank[i] += other == id[i] && j + h * 32 < lane + i * 32;
-                    }
-                }
-#pragma unroll
-            for (int h = 0; h < MOST / 32; h++) {
-                int row = lane + h * 32;
-                bool opens = row < p.m && rank[h] % ROWS == 0;
-                unsigned openers = __ballot_sync(0xffffffffu, opens);
-                if (opens) {
-                    int entry = before + __popc(openers & ((1u << lane) - 1));
-                    experts[entry] = id[h];
-                    counts[entry] = uint8_t(min(ROWS, same[h] - rank[h]));
-                    entries_of[row] = uint8_t(entry);
-                }
-                if (row < p.m)
-                    ids[row] = id[h], ranks[row] = uint8_t(rank[h]);
-                before += __popc(openers);
-            }
-            __syncwarp();
-#pragma unroll
-            for (int h = 0; h < MOST / 32; h++)
-                for (int j = 0; j <= lane + h * 32 && lane + h * 32 < p.m; j++)
-                    if (ids[j] == id[h] && ranks[j] == rank[h] - rank[h] % ROWS)
-                        rows[entries_of[j]][rank[h] % ROWS] = uint8_t(lane + h * 32);
+            if (valid)
+                rows[mine][rank % ROWS] = uint8_t(lane);
             if (lane == 0)
-                groups = before;
+                groups = __popc(openers);
         }
         __syncthreads();
         return groups;

@@ -45,11 +45,7 @@ template <int KIND, bool F16> struct stream {
 
     using routing = short_routing<ROWS>;
 
-    /* This block's share: row blocks [begin, end) of all groups of rows of x one after the other.
-     */
-    struct share {
-        int begin, end;
-    };
+    using share = typename narrow::share;
 
     /* Row blocks [first, stop) of one group of rows of x, whose sums there is room for. */
     struct span {
@@ -529,16 +525,16 @@ template <int KIND, bool F16> struct stream {
     {
         uint8_t *shared = dynamic_shared();
         int warp = threadIdx.x / 32;
-        int each = p.stream_each, more = p.stream_more;
-        if (p.experts) {
-            int entries = p.routed ? *p.tile_count : list.fill(p);
-            each = entries * p.row_blocks / int(gridDim.x);
-            more = entries * p.row_blocks - each * int(gridDim.x);
-        }
         share s;
-        s.begin = each * int(blockIdx.x) + min(int(blockIdx.x), more);
-        s.end = s.begin + each + (int(blockIdx.x) < more);
-        if (s.begin == s.end)
+        allow_next_launch();
+        if (p.experts) {
+            wait_for_earlier_launches();
+            s = narrow::share_entries(p, p.routed ? *p.tile_count : list.fill(p));
+        } else {
+            s.begin = p.stream_each * int(blockIdx.x) + min(int(blockIdx.x), p.stream_more);
+            s.end = s.begin + p.stream_each + (int(blockIdx.x) < p.stream_more);
+        }
+        if (s.begin >= s.end)
             return;
 
         uint8_t *ring = shared + TABLE + warp * DEPTH * STAGE;
@@ -560,6 +556,8 @@ template <int KIND, bool F16> struct stream {
             narrow::fill_table(shared);
             __syncthreads();
         }
+        if (!p.experts)
+            wait_for_earlier_launches();
         int held_entry = -1, held_pass = 0;
         uint4 columns[HELD][2][NT];
 #pragma unroll 1

@@ -189,6 +189,8 @@ static gemmux_status find_functions(upcast_state *s, bool half, gemmux_error *er
             smem = most_stream_smem(s->smem_bytes);
         status = gemmux_cuda_code_function(&s->code, name, smem, &s->forms[i], error);
     }
+    if (!status)
+        s->code.overlaps = gemmux_cuda_code_overlaps(&s->code, s->forms[0]);
     return status ? status : gemmux_cuda_code_functions(&s->code, others, 3, error);
 }
 
@@ -277,7 +279,8 @@ static void share_stream(const upcast_state *s, int most_rows, gemmux_upcast_par
 
     int64_t rows = p->m < most_rows ? p->m : most_rows;
     int64_t all = (int64_t)p->row_blocks * (p->experts ? p->token_tiles : 1);
-    int64_t sums = warps * 64 * rows * gemmux_divide_up(all, s->multiprocessors);
+    int64_t each = warps * 64 * rows + GEMMUX_UPCAST_STREAM_FINISH;
+    int64_t sums = each * gemmux_divide_up(all, s->multiprocessors);
     int64_t most = most_stream_smem(s->smem_bytes), wanted = GEMMUX_UPCAST_STREAM_RING + sums;
     wanted = wanted < most ? wanted : most;
     p->stream_smem =

@@ -51,6 +51,8 @@ template <int KIND, bool F16, int WARPS, int NT> struct tiled {
         __shared__ int rows[ROWS];
         tile of;
         int row_tile, thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+        allow_next_launch();
+        wait_for_earlier_launches();
         if (!find_tile(p, blockIdx.x, of, row_tile))
             return;
         for (int i = thread; i < ROWS; i += THREADS)
@@ -209,12 +211,16 @@ GEMMUX_UPCAST_KINDS(DEFINE_BOTH)
 extern "C" __global__ void __launch_bounds__(1024)
     upcast_route(const __grid_constant__ parameters p)
 {
+    allow_next_launch();
+    wait_for_earlier_launches();
     route_rows(p, 0, nullptr, p.tile_count);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
     upcast_scatter(const __grid_constant__ parameters p)
 {
+    allow_next_launch();
+    wait_for_earlier_launches();
     scatter_rows(p);
 }
 
@@ -222,6 +228,8 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     upcast_gather(const __grid_constant__ parameters p)
 {
+    allow_next_launch();
+    wait_for_earlier_launches();
     int column = blockIdx.x * 256 + threadIdx.x;
     if (column >= p.k)
         return;

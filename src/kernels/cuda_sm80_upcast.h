@@ -51,7 +51,8 @@ enum {
     GEMMUX_UPCAST_STREAM_STATIC = 2 * 1024, /* lists beside it */
     GEMMUX_UPCAST_STREAM_RING = 88 * 1024,  /* of it what is under way, at most */
     GEMMUX_UPCAST_MAX_EXPERTS = 1024,       /* that the routing kernel counts in shared memory */
-    GEMMUX_UPCAST_DIRECT_ROWS = 64,         /* rows of a moe that blocks sort out by themselves */
+    GEMMUX_UPCAST_DIRECT_ROWS = 32,         /* rows of a moe that blocks sort out by themselves */
+    GEMMUX_UPCAST_STREAM_FINISH = 160,      /* s1: bytes that finishing a row block needs */
 };
 
 typedef struct gemmux_upcast_parameters {

@@ -161,6 +161,18 @@ template <int BYTES> static inline void copy_async_small(uint32_t to, const void
     emulated_copy_async(to, from, BYTES, valid);
 }
 
+static inline void keep_apart()
+{
+}
+
+/* Launches run one after the other here. */
+static inline void allow_next_launch()
+{
+}
+static inline void wait_for_earlier_launches()
+{
+}
+
 static inline void copy_async_commit()
 {
     emulated_copy_commit();
@@ -212,6 +224,21 @@ static inline unsigned __ballot_sync(unsigned mask, bool vote)
     for (int lane = 0; lane < 32; lane++)
         votes |= unsigned(lanes[lane].bytes[0]) << lane;
     return votes;
+}
+
+static inline int __ffs(unsigned v)
+{
+    return __builtin_ffs(int(v));
+}
+
+static inline unsigned __match_any_sync(unsigned mask, int value)
+{
+    unsigned same = 0;
+    emulated_full(mask, "__match_any_sync");
+    const emulated_slot *lanes = emulated_meet("__match_any_sync", &value, 4);
+    for (int lane = 0; lane < 32; lane++)
+        same |= unsigned(!memcmp(lanes[lane].bytes, &value, 4)) << lane;
+    return same;
 }
 
 static inline float __shfl_down_sync(unsigned mask, float value, int by)

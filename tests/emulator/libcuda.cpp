@@ -469,6 +469,15 @@ int cuFuncSetAttribute(function *f, int attribute, int value)
     return OK;
 }
 
+/* The version of PTX: of a target whose launches may overlap. */
+int cuFuncGetAttribute(int *value, int attribute, const function *)
+{
+    if (attribute != 5)
+        return INVALID_VALUE;
+    *value = 90;
+    return OK;
+}
+
 int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *address, const uint64_t *sizes,
                            const uint64_t *strides, const uint32_t *box, const uint32_t *steps,
                            int interleave, int swizzle, int, int fill)
@@ -498,22 +507,33 @@ int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *address, co
     return OK;
 }
 
-int cuLaunchKernel(const function *f, unsigned x, unsigned y, unsigned z, unsigned threads,
-                   unsigned threads_y, unsigned threads_z, unsigned dynamic_bytes, stream *on,
-                   void **parameters, void **)
+struct launch_config {
+    unsigned grid[3], block[3], smem_bytes;
+    stream *on;
+    const int *attributes; /* of 18 ints: id, padding, value, the rest of a union */
+    unsigned attribute_count;
+};
+
+int cuLaunchKernelEx(const launch_config *c, const function *f, void **parameters, void **)
 {
+    enum { PROGRAMMATIC_SERIALIZATION = 6 };
+    const unsigned *grid = c->grid, threads = c->block[0];
     if (refusal(false))
         return refusal(false);
-    if (!x || !y || !z || x > 0x7fffffffu || y > 65535 || z > 65535 || !threads || threads > 1024 ||
-        threads_y != 1 || threads_z != 1 || int(dynamic_bytes) > f->dynamic_limit)
+    if (!grid[0] || !grid[1] || !grid[2] || grid[0] > 0x7fffffffu || grid[1] > 65535 ||
+        grid[2] > 65535 || !threads || threads > 1024 || c->block[1] != 1 || c->block[2] != 1 ||
+        int(c->smem_bytes) > f->dynamic_limit)
         return INVALID_VALUE;
-    launch l = {f, {x, y, z}, threads, dynamic_bytes, {}, {}};
+    for (unsigned i = 0; i < c->attribute_count; i++)
+        if (c->attributes[i * 18] != PROGRAMMATIC_SERIALIZATION || c->attributes[i * 18 + 2] != 1)
+            return INVALID_VALUE;
+    launch l = {f, {grid[0], grid[1], grid[2]}, threads, c->smem_bytes, {}, {}};
     for (int i = 0; f->kernel->parameter_bytes[i]; i++) {
         const uint8_t *from = static_cast<const uint8_t *>(parameters[i]);
         l.parameters.emplace_back(from, from + f->kernel->parameter_bytes[i]);
     }
-    if (on && on->capturing)
-        on->capturing->launches.push_back(std::move(l));
+    if (c->on && c->on->capturing)
+        c->on->capturing->launches.push_back(std::move(l));
     else
         replay(l);
     return OK;

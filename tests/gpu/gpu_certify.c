@@ -149,7 +149,9 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
         at += gemmux_code_bits((gemmux_code)call->y_format.element) / 8 - 1;
     void *list[] = {&at};
     gemmux_cuda_enter(&s->device, error);
-    int result = s->device.cuda.launch(s->function, 1, 1, 1, 32, 1, 1, 0, call->stream, list, NULL);
+    const gemmux_cu_launch_config config = {
+        .grid = {1, 1, 1}, .block = {32, 1, 1}, .stream = call->stream};
+    int result = s->device.cuda.launch(&config, s->function, list, NULL);
     gemmux_cuda_leave(&s->device);
     return result ? gemmux_cuda_fail(&s->device.cuda, result, name, error) : GEMMUX_OK;
 }

@@ -54,12 +54,16 @@ void gpu_free(const gpu *g, void *pointer)
         gpu_check(g, g->device.cuda.memory_free((gemmux_cu_pointer)(uintptr_t)pointer), "freeing");
 }
 
+/* The driver's copies from ordinary memory, and its clears, return before they are done, and only
+ * the null stream waits for them: not the stream that kernels are launched on. */
 void gpu_upload(const gpu *g, void *to, const void *from, int64_t bytes)
 {
-    if (bytes > 0)
-        gpu_check(
-            g, g->device.cuda.copy_to_device((gemmux_cu_pointer)(uintptr_t)to, from, (size_t)bytes),
-            "copying to the device");
+    if (bytes <= 0)
+        return;
+    gpu_check(g,
+              g->device.cuda.copy_to_device((gemmux_cu_pointer)(uintptr_t)to, from, (size_t)bytes),
+              "copying to the device");
+    gpu_check(g, g->device.cuda.stream_synchronize(NULL), "copying to the device");
 }
 
 void gpu_download(const gpu *g, void *to, const void *from, int64_t bytes)
@@ -72,11 +76,13 @@ void gpu_download(const gpu *g, void *to, const void *from, int64_t bytes)
 
 void gpu_fill(const gpu *g, void *to, int value, int64_t bytes)
 {
-    if (bytes > 0)
-        gpu_check(g,
-                  g->device.cuda.memory_set((gemmux_cu_pointer)(uintptr_t)to, (unsigned char)value,
-                                            (size_t)bytes),
-                  "filling");
+    if (bytes <= 0)
+        return;
+    gpu_check(g,
+              g->device.cuda.memory_set((gemmux_cu_pointer)(uintptr_t)to, (unsigned char)value,
+                                        (size_t)bytes),
+              "filling");
+    gpu_check(g, g->device.cuda.stream_synchronize(NULL), "filling");
 }
 
 enum { SAMPLES = 11 };
