@@ -58,6 +58,15 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint3
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/* a / b, by a reciprocal of 22 bits: a from 0, b from 1, both below 2^18. (a + 1/2) / b is at least
+ * 2^-19 of itself from any whole number. */
+__device__ __forceinline__ int divide_small(int a, int b)
+{
+    float reciprocal;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(reciprocal) : "f"(float(b)));
+    return int((float(a) + 0.5f) * reciprocal);
+}
+
 __device__ __forceinline__ float half_to_float(uint32_t bits)
 {
     float value;

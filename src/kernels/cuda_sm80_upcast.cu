@@ -3,13 +3,12 @@
  * cuda_sm80_upcast: y = x . w^T with w upcast in registers, on mma.sync.m16n8k16 with w's rows as
  * the 16 rows of A, so that few rows of x waste nothing. Only instructions of sm_80.
  *
- * s1, s2: cuda_sm80_held.cuh and cuda_sm80_stream.cuh.
+ * s1, s2: cuda_sm80_stream.cuh.
  * l64, l128: a block makes 128 or 256 rows of w by 64 or 128 rows of x. Each warp has 32 rows of w
  * of its own, which go from memory to registers one or two units ahead; x goes through shared
  * memory by cp.async, four stages deep.
  */
 #include "cuda_moe.cuh"
-#include "cuda_sm80_held.cuh"
 #include "cuda_sm80_stream.cuh"
 
 namespace
@@ -185,12 +184,12 @@ template <int KIND, bool F16, int WARPS, int NT> struct tiled {
     extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_STREAM_WARPS * 32, 1)               \
         upcast_##kind##_##type##_s1(const __grid_constant__ parameters p)                          \
     {                                                                                              \
-        held<GEMMUX_UPCAST_##kind, half>::run(p);                                                  \
+        stream<GEMMUX_UPCAST_##kind, half, 8>::run(p);                                             \
     }                                                                                              \
     extern "C" __global__ void __launch_bounds__(GEMMUX_UPCAST_STREAM_WARPS * 32, 1)               \
         upcast_##kind##_##type##_s2(const __grid_constant__ parameters p)                          \
     {                                                                                              \
-        stream<GEMMUX_UPCAST_##kind, half>::run(p);                                                \
+        stream<GEMMUX_UPCAST_##kind, half, 16>::run(p);                                            \
     }                                                                                              \
     extern "C" __global__ void __launch_bounds__(128, 2)                                           \
         upcast_##kind##_##type##_l64(const __grid_constant__ parameters p)                         \

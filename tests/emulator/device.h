@@ -289,6 +289,11 @@ double emulated_widen(uint16_t bits, bool half);
 /* a * b + c rounded to odd, so that a second rounding does no harm. */
 double emulated_fma_odd(double a, double b, double c);
 
+static inline int divide_small(int a, int b)
+{
+    return a / b;
+}
+
 static inline float half_to_float(uint32_t bits)
 {
     return float(emulated_widen(uint16_t(bits), true));
