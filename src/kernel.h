@@ -45,9 +45,10 @@ typedef struct gemmux_form {
 
 /* What configure decides for one problem; all of it is visible in the decision. */
 typedef struct gemmux_config {
-    int64_t workspace_bytes; /* that the kernel itself needs, beyond run.c's own */
-    double predicted_us;     /* 0: select's roofline formula holds */
-    const char *tile;        /* as in gemmux_decision */
+    int64_t workspace_bytes;              /* that the kernel itself needs, beyond run.c's own */
+    double predicted_us;                  /* 0: select's roofline formula holds */
+    float share_compute, share_bandwidth; /* of what runs for this problem; 0: the form's */
+    const char *tile;                     /* as in gemmux_decision */
     int32_t smem_bytes, wanted_smem_bytes;
 } gemmux_config;
 

@@ -288,9 +288,10 @@ static int records_of(const gemmux_machine *machine, const char *name, const gem
  * and the host multiplies at what ref_any reaches on four cores (about 4 GFLOP/s). */
 static const double host_link = 25e9, host_rate = 4e9;
 
-/* Microseconds of the work itself, before starting it: the roofline with the form's shares. */
+/* Microseconds of the work itself, before starting it: the roofline with the shares of the form, or
+ * of what the kernel would run of it. */
 static double estimate_us(const select_context *s, const candidate *c, const gemmux_form *f,
-                          double bytes, gemmux_bound *bound)
+                          const gemmux_config *config, double bytes, gemmux_bound *bound)
 {
     const gemmux_machine *m = s->machine;
     double memory_us, compute_us;
@@ -300,10 +301,12 @@ static double estimate_us(const select_context *s, const candidate *c, const gem
     } else {
         double peak = m->peak[f->math] > 0 ? m->peak[f->math] : m->peak[GEMMUX_MATH_F32];
         double bandwidth = m->bandwidth > 0 ? m->bandwidth : 10e9;
-        memory_us = bytes / (bandwidth * f->share_bandwidth) * 1e6;
+        float of_read = config->share_bandwidth > 0 ? config->share_bandwidth : f->share_bandwidth;
+        float of_peak = config->share_compute > 0 ? config->share_compute : f->share_compute;
+        memory_us = bytes / (bandwidth * of_read) * 1e6;
         double limit = c->kernel->times_f32 * m->peak[GEMMUX_MATH_F32];
         peak = limit > 0 && limit < peak ? limit : peak;
-        compute_us = s->work.operations / ((peak > 0 ? peak : 10e9) * f->share_compute) * 1e6;
+        compute_us = s->work.operations / ((peak > 0 ? peak : 10e9) * of_peak) * 1e6;
     }
     *bound = memory_us > compute_us ? GEMMUX_BOUND_MEMORY : GEMMUX_BOUND_COMPUTE;
     return memory_us > compute_us ? memory_us : compute_us;
@@ -325,7 +328,7 @@ static void price(const select_context *s, candidate *c, const gemmux_form *f,
     gemmux_bound bound;
     double launch_us = m->launch_us + c->kernel->overhead_us;
     double bytes = gemmux_call_bytes(s->problem, &s->work, d->weight_bytes);
-    double work_us = estimate_us(s, c, f, bytes, &bound);
+    double work_us = estimate_us(s, c, f, config, bytes, &bound);
     if (config->predicted_us > 0)
         work_us = config->predicted_us;
     double us = work_us + launch_us, measured = measured_us(s, c, bytes);

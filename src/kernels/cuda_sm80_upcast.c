@@ -136,13 +136,131 @@ static int choose_form(const extent *e)
     return shapes[form].smem_bytes <= e->smem_bytes ? form : GEMMUX_UPCAST_L64;
 }
 
+/* ---- forms, and what they attain ---- */
+
+#define MX    (GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) | GEMMUX_BIT(GEMMUX_MXFP8))
+#define BYTES (GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_E5M2) | GEMMUX_BIT(GEMMUX_INT8))
+#define INT4  GEMMUX_BIT(GEMMUX_INT4)
+#define NF4   GEMMUX_BIT(GEMMUX_NF4)
+
+/* Shares are those of an H200 (bench/results/gpu-bench-2026-11-24-h200.txt): of its matrix units at
+ * M = 2048 (l128), and of its memory at M = 1 (s1) on 14336 x 4096, without the time to launch. */
+#define FORM(xs, ws, how, freedom, compute, bytes)                                                 \
+    {                                                                                              \
+        .x = GEMMUX_BIT(xs), .w = (ws), .y = GEMMUX_FLOATS, .path = (how),                         \
+        .math = (xs) == GEMMUX_F16 ? GEMMUX_MATH_F16 : GEMMUX_MATH_BF16,                           \
+        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | (freedom), .share_compute = (compute),      \
+        .share_bandwidth = (bytes),                                                                \
+    }
+
+/* nf4's codebook has 24-bit values: rounded to x's type where the caller allows it, else the sum
+ * of three exact terms, which costs three products. */
+static const gemmux_form forms[] = {
+    [FORM_MX_BF16] = FORM(GEMMUX_BF16, MX, GEMMUX_PATH_UPCAST, 0, 0.33f, 0.74f),
+    [FORM_BYTES_BF16] = FORM(GEMMUX_BF16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.21f, 0.82f),
+    [FORM_INT4_BF16] = FORM(GEMMUX_BF16, INT4, GEMMUX_PATH_UPCAST, 0, 0.22f, 0.74f),
+    [FORM_RAW_BF16] =
+        FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), GEMMUX_PATH_NATIVE, 0, 0.33f, 0.91f),
+    [FORM_NF4_BF16] =
+        FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.2f, 0.66f),
+    [FORM_NF4X_BF16] = FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
+    [FORM_MX_F16] = FORM(GEMMUX_F16, MX, GEMMUX_PATH_UPCAST, 0, 0.23f, 0.66f),
+    [FORM_BYTES_F16] = FORM(GEMMUX_F16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.21f, 0.82f),
+    [FORM_INT4_F16] = FORM(GEMMUX_F16, INT4, GEMMUX_PATH_UPCAST, 0, 0.22f, 0.72f),
+    [FORM_RAW_F16] = FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), GEMMUX_PATH_NATIVE, 0, 0.33f, 0.91f),
+    [FORM_NF4_F16] =
+        FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.2f, 0.66f),
+    [FORM_NF4X_F16] = FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
+};
+
+/* The same at M = 16 (s2: of memory), and at M = 64 where tiles fill the device (l64: of the matrix
+ * units). */
+typedef struct rates {
+    float s2, l64;
+} rates;
+
+static const rates measured_rates[] = {
+    [FORM_MX_BF16] = {0.45f, 0.24f},   [FORM_BYTES_BF16] = {0.56f, 0.125f},
+    [FORM_INT4_BF16] = {0.37f, 0.16f}, [FORM_RAW_BF16] = {0.84f, 0.155f},
+    [FORM_NF4_BF16] = {0.4f, 0.155f},  [FORM_NF4X_BF16] = {0.15f, 0.085f},
+    [FORM_MX_F16] = {0.4f, 0.16f},     [FORM_BYTES_F16] = {0.56f, 0.125f},
+    [FORM_INT4_F16] = {0.37f, 0.16f},  [FORM_RAW_F16] = {0.84f, 0.155f},
+    [FORM_NF4_F16] = {0.4f, 0.155f},   [FORM_NF4X_F16] = {0.15f, 0.085f},
+};
+
+/* Blocks share the K of one tile when there are too few tiles to fill the device. */
+static int64_t splits_of(int form, bool moe, int64_t tiles, int64_t units, int64_t room,
+                         int multiprocessors)
+{
+    int64_t wanted = 2 * (int64_t)multiprocessors;
+    if (moe || form != GEMMUX_UPCAST_L64 || tiles * 4 >= wanted * 3 || tiles > COUNTERS)
+        return 1;
+    int64_t splits = gemmux_upcast_splits(gemmux_divide_up(wanted, tiles), units, 8, room,
+                                          tiles * shapes[form].partial_bytes);
+    return splits > 1 ? splits : 1;
+}
+
+/* `share` of an H200's rate as a share of another device's: this kernel is bound by what a
+ * multiprocessor issues more than by its matrix units, of which only wgmma reaches all, or by its
+ * part of the bandwidth. `rate` is the device's, `h200` an H200's for each multiprocessor; no more
+ * than `most` of any rate is believed. */
+static float share_here(const gemmux_machine *machine, double rate, double h200, double most,
+                        float share)
+{
+    double part = rate > 0 ? share * h200 * multiprocessors(machine) / rate : share;
+    return (float)(part < most ? part : most);
+}
+
+static float share_of_peak(const gemmux_machine *machine, int math, float share)
+{
+    return share_here(machine, machine->peak[math], 7.5e12, 0.65, share); /* bf16: 989.4 / 132 */
+}
+
+static float share_of_bandwidth(const gemmux_machine *machine, float share)
+{
+    double most = share > 0.85 ? share : 0.85;
+    return share_here(machine, machine->bandwidth, 36.4e9, most, share); /* 4.8 TB/s / 132 */
+}
+
+/* What this launch attains, by what it runs. The form's own shares are those of s1 and l128. A
+ * stream reads an expert's weights once for each group of its rows; tiles that are not full, or
+ * leave multiprocessors without work, cost as much as others. */
+static void estimate(const extent *e, const gemmux_problem *problem, const gemmux_machine *machine,
+                     const workspace *at, const gemmux_form *form, int launch,
+                     gemmux_config *config)
+{
+    const shape *f = &shapes[launch];
+    const rates *measured = &measured_rates[form - forms];
+    double rows = (double)e->rows, each = e->experts ? rows / e->experts : rows;
+    double groups = e->experts ? gemmux_upcast_groups(each, f->rows) : 1;
+    if (launch == GEMMUX_UPCAST_S1 || launch == GEMMUX_UPCAST_S2) {
+        float share = launch == GEMMUX_UPCAST_S1 ? form->share_bandwidth : measured->s2;
+        config->share_bandwidth = (float)(share_of_bandwidth(machine, share) / groups);
+        return;
+    }
+    config->share_bandwidth = share_of_bandwidth(machine, measured->s2); /* tiles: no better */
+    double tiles = (double)gemmux_divide_up(e->rows, f->rows);
+    if (e->experts)
+        tiles = (rows < e->experts ? rows : e->experts) * groups;
+    int64_t units = gemmux_divide_up(problem->k, GEMMUX_SM80_UNIT_K);
+    int64_t blocks = gemmux_divide_up(e->row_blocks, f->row_blocks) * (int64_t)(tiles + 0.5);
+    blocks *=
+        splits_of(launch, e->experts > 0, blocks, units, at->at.partials_bytes, e->multiprocessors);
+    int64_t slots = (int64_t)e->multiprocessors * (launch == GEMMUX_UPCAST_L64 ? 2 : 1);
+    double full = (double)blocks / (double)gemmux_round_up(blocks, slots);
+    float share = launch == GEMMUX_UPCAST_L64 ? measured->l64 : form->share_compute;
+    share = share_of_peak(machine, form->math, share);
+    config->share_compute = (float)(share * full * rows / (tiles * f->rows));
+}
+
 static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_form *form, gemmux_config *config)
 {
     const char *why = gemmux_upcast_refusal(problem);
     if (why)
         return why;
-    config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
+    workspace at = lay_out(problem, multiprocessors(machine));
+    config->workspace_bytes = at.bytes;
     const extent e = {
         .rows = gemmux_problem_rows(problem),
         .row_blocks = gemmux_divide_up(problem->n, GEMMUX_SM80_ROWS),
@@ -151,7 +269,9 @@ static const char *configure(const gemmux_problem *problem, const gemmux_machine
         .smem_bytes = machine->smem_bytes,
         .three_terms = problem->w.id == GEMMUX_NF4 && !(form->liberties & GEMMUX_LIBERTY_ROUNDED_W),
     };
-    const shape *chosen = &shapes[choose_form(&e)];
+    int launch = choose_form(&e);
+    const shape *chosen = &shapes[launch];
+    estimate(&e, problem, machine, &at, form, launch, config);
     config->tile = chosen->tile;
     config->smem_bytes = chosen->smem_bytes;
     config->wanted_smem_bytes = shapes[best_form(&e)].smem_bytes;
@@ -232,16 +352,11 @@ static gemmux_upcast_parameters describe(const gemmux_call *call, const workspac
     return p;
 }
 
-/* Blocks share the K of one tile when there are too few tiles to fill the device. */
 static void choose_splits(const upcast_state *s, const workspace *at, int form, int64_t tiles,
                           gemmux_upcast_parameters *p)
 {
-    const shape *f = &shapes[form];
-    int64_t wanted = 2 * (int64_t)s->multiprocessors;
-    if (p->experts || form != GEMMUX_UPCAST_L64 || tiles * 4 >= wanted * 3 || tiles > COUNTERS)
-        return;
-    int64_t splits = gemmux_upcast_splits(gemmux_divide_up(wanted, tiles), p->units, 8,
-                                          at->at.partials_bytes, tiles * f->partial_bytes);
+    int64_t splits =
+        splits_of(form, p->experts > 0, tiles, p->units, at->at.partials_bytes, s->multiprocessors);
     if (splits < 2)
         return;
     p->units_a_split = (int32_t)gemmux_divide_up(p->units, splits);
@@ -349,41 +464,6 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 }
 
 /* ---- contract ---- */
-
-#define MX    (GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) | GEMMUX_BIT(GEMMUX_MXFP8))
-#define BYTES (GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_E5M2) | GEMMUX_BIT(GEMMUX_INT8))
-#define INT4  GEMMUX_BIT(GEMMUX_INT4)
-
-/* Shares are those of an H200 (bench/results/NOTES-h200.md): of its matrix units at M = 2048, and
- * of its memory at M = 1 on 14336 x 4096, without the time to launch. */
-#define FORM(xs, ws, how, freedom, compute, bytes)                                                 \
-    {                                                                                              \
-        .x = GEMMUX_BIT(xs), .w = (ws), .y = GEMMUX_FLOATS, .path = (how),                         \
-        .math = (xs) == GEMMUX_F16 ? GEMMUX_MATH_F16 : GEMMUX_MATH_BF16,                           \
-        .liberties = GEMMUX_LIBERTY_FLUSH_SUBNORMALS | (freedom), .share_compute = (compute),      \
-        .share_bandwidth = (bytes),                                                                \
-    }
-#define NF4 GEMMUX_BIT(GEMMUX_NF4)
-
-/* nf4's codebook has 24-bit values: rounded to x's type where the caller allows it, else the sum
- * of three exact terms, which costs three products. */
-static const gemmux_form forms[] = {
-    [FORM_MX_BF16] = FORM(GEMMUX_BF16, MX, GEMMUX_PATH_UPCAST, 0, 0.33f, 0.65f),
-    [FORM_BYTES_BF16] = FORM(GEMMUX_BF16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.78f),
-    [FORM_INT4_BF16] = FORM(GEMMUX_BF16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.53f),
-    [FORM_RAW_BF16] =
-        FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), GEMMUX_PATH_NATIVE, 0, 0.29f, 0.8f),
-    [FORM_NF4_BF16] =
-        FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.48f),
-    [FORM_NF4X_BF16] = FORM(GEMMUX_BF16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
-    [FORM_MX_F16] = FORM(GEMMUX_F16, MX, GEMMUX_PATH_UPCAST, 0, 0.22f, 0.58f),
-    [FORM_BYTES_F16] = FORM(GEMMUX_F16, BYTES, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.78f),
-    [FORM_INT4_F16] = FORM(GEMMUX_F16, INT4, GEMMUX_PATH_UPCAST, 0, 0.2f, 0.51f),
-    [FORM_RAW_F16] = FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), GEMMUX_PATH_NATIVE, 0, 0.29f, 0.8f),
-    [FORM_NF4_F16] =
-        FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.18f, 0.48f),
-    [FORM_NF4X_F16] = FORM(GEMMUX_F16, NF4, GEMMUX_PATH_UPCAST, 0, 0.065f, 0.2f),
-};
 
 const gemmux_kernel gemmux_kernel_cuda_sm80_upcast = {
     .name = "cuda_sm80_upcast",

@@ -68,14 +68,30 @@ static int multiprocessors(const gemmux_machine *machine)
     return machine->cores > 1 ? machine->cores : 2;
 }
 
+/* What few rows attain. The form's own shares are those of 256 rows and more, and of reading one
+ * matrix: of the matrix units 64 rows get 0.43 of what 256 get; and experts, of which there is more
+ * to read at once, 1.4 times as much of the memory (H200, 14336 x 4096 and gpt-oss-20b's gate_up,
+ * bench/results/gpu-bench-2026-11-24-h200.txt). */
+static void estimate(const gemmux_problem *problem, const gemmux_form *form, gemmux_config *config)
+{
+    const double small = 0.43, few = 64, enough = 256;
+    double rows = (double)gemmux_problem_rows(problem);
+    if (problem->op == GEMMUX_MOE) {
+        rows /= problem->experts;
+        config->share_bandwidth = 1.4f * form->share_bandwidth;
+    }
+    double part = rows > few ? small + (1 - small) * (rows - few) / (enough - few) : small;
+    config->share_compute = (float)((part < 1 ? part : 1) * form->share_compute);
+}
+
 static const char *configure(const gemmux_problem *problem, const gemmux_machine *machine,
                              const gemmux_form *form, gemmux_config *config)
 {
-    (void)form;
     const char *why = gemmux_upcast_refusal(problem);
     if (why)
         return why;
     config->workspace_bytes = lay_out(problem, multiprocessors(machine)).bytes;
+    estimate(problem, form, config);
     return NULL;
 }
 
@@ -358,12 +374,13 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 
 /* Sets of w by what becomes of their scales: in the operand; of a row or tensor, in the end; or on
  * sums along K, which takes a second accumulator and smaller tiles. */
-#define FINE    (GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) | GEMMUX_BIT(GEMMUX_MXFP8))
-#define BYTES   (GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_INT8))
-#define GROUPED (BYTES | GEMMUX_BIT(GEMMUX_E5M2) | GEMMUX_BIT(GEMMUX_INT4))
-#define NVFP4   GEMMUX_BIT(GEMMUX_NVFP4)
-#define NF4     GEMMUX_BIT(GEMMUX_NF4)
-#define WHOLE   (GEMMUX_BIT(GEMMUX_SCALING_ROW) | GEMMUX_BIT(GEMMUX_SCALING_TENSOR))
+#define FINE  (GEMMUX_BIT(GEMMUX_MXFP4) | GEMMUX_BIT(GEMMUX_NVFP4) | GEMMUX_BIT(GEMMUX_MXFP8))
+#define BYTES (GEMMUX_BIT(GEMMUX_E4M3) | GEMMUX_BIT(GEMMUX_INT8))
+#define E5M2  GEMMUX_BIT(GEMMUX_E5M2)
+#define INT4  GEMMUX_BIT(GEMMUX_INT4)
+#define NVFP4 GEMMUX_BIT(GEMMUX_NVFP4)
+#define NF4   GEMMUX_BIT(GEMMUX_NF4)
+#define WHOLE (GEMMUX_BIT(GEMMUX_SCALING_ROW) | GEMMUX_BIT(GEMMUX_SCALING_TENSOR))
 
 /* Shares of the peak at M = 8192 and of the bandwidth at M = 1, 14336 x 4096, measured on an H200
  * (bench/results/NOTES-h200.md). Minima would take a third accumulator: cuda_sm80_upcast has them,
@@ -380,16 +397,18 @@ static gemmux_status run(const gemmux_call *call, gemmux_error *error)
 #define NATIVE GEMMUX_PATH_NATIVE
 
 static const gemmux_form forms[] = {
-    FORM(GEMMUX_BF16, FINE, 0, UPCAST, 0, 0.68f, 0.4f),
-    FORM(GEMMUX_BF16, BYTES, WHOLE, UPCAST, 0, 0.66f, 0.5f),
-    FORM(GEMMUX_BF16, GROUPED, 0, UPCAST, 0, 0.4f, 0.3f),
-    FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), 0, NATIVE, 0, 0.64f, 0.6f),
-    FORM(GEMMUX_BF16, NF4, 0, UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.3f),
-    FORM(GEMMUX_F16, NVFP4, 0, UPCAST, 0, 0.68f, 0.4f),
-    FORM(GEMMUX_F16, BYTES, WHOLE, UPCAST, 0, 0.66f, 0.5f),
-    FORM(GEMMUX_F16, FINE | GROUPED, 0, UPCAST, 0, 0.4f, 0.3f),
-    FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), 0, NATIVE, 0, 0.64f, 0.6f),
-    FORM(GEMMUX_F16, NF4, 0, UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.3f),
+    FORM(GEMMUX_BF16, FINE, 0, UPCAST, 0, 0.7f, 0.345f),
+    FORM(GEMMUX_BF16, BYTES, WHOLE, UPCAST, 0, 0.7f, 0.5f),
+    FORM(GEMMUX_BF16, BYTES | E5M2, 0, UPCAST, 0, 0.42f, 0.45f),
+    FORM(GEMMUX_BF16, INT4, 0, UPCAST, 0, 0.44f, 0.23f),
+    FORM(GEMMUX_BF16, GEMMUX_BIT(GEMMUX_BF16), 0, NATIVE, 0, 0.67f, 0.66f),
+    FORM(GEMMUX_BF16, NF4, 0, UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.225f),
+    FORM(GEMMUX_F16, NVFP4, 0, UPCAST, 0, 0.7f, 0.345f),
+    FORM(GEMMUX_F16, BYTES, WHOLE, UPCAST, 0, 0.7f, 0.5f),
+    FORM(GEMMUX_F16, BYTES | E5M2, 0, UPCAST, 0, 0.42f, 0.45f),
+    FORM(GEMMUX_F16, FINE | INT4, 0, UPCAST, 0, 0.4f, 0.23f),
+    FORM(GEMMUX_F16, GEMMUX_BIT(GEMMUX_F16), 0, NATIVE, 0, 0.67f, 0.66f),
+    FORM(GEMMUX_F16, NF4, 0, UPCAST, GEMMUX_LIBERTY_ROUNDED_W, 0.35f, 0.225f),
 };
 
 const gemmux_kernel gemmux_kernel_cuda_sm90_upcast = {

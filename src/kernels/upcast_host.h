@@ -49,6 +49,14 @@ static inline int64_t gemmux_upcast_splits(int64_t wanted, int64_t units, int64_
     return splits < room / bytes_a_split ? splits : room / bytes_a_split;
 }
 
+/* How many groups of at most `most` product rows an expert's rows make, where experts have `each`
+ * on average. */
+static inline double gemmux_upcast_groups(double each, int most)
+{
+    double groups = each / most + 0.5;
+    return groups > 1 ? groups : 1;
+}
+
 /* Adds up each token's rows: scatter_rows (cuda_moe.cuh). */
 static inline gemmux_status gemmux_upcast_scatter(const gemmux_cuda_code *code,
                                                   gemmux_cu_function scatter,
