@@ -19,8 +19,7 @@ namespace
 
 template <int KIND, bool F16, int MOST_ROWS> struct stream_layout {
     using T = kind_traits<KIND>;
-    static constexpr int ROWS = MOST_ROWS,
-                         NT = ROWS / 8; /* eights, as the matrix unit takes them */
+    static constexpr int ROWS = MOST_ROWS, NT = ROWS / 8; /* the matrix unit takes eights */
     static constexpr int WARPS = GEMMUX_UPCAST_STREAM_WARPS, THREADS = WARPS * 32;
     static constexpr int HELD = GEMMUX_UPCAST_STREAM_HELD; /* units of x in a warp's registers */
     static constexpr bool GROUPED = !T::plain && !T::mx && !T::nv; /* scales of any length */
