@@ -71,6 +71,19 @@ static const char *first_reason(const cli_case *c, const gemmux_verdict *v, char
     return buffer;
 }
 
+/* The chosen kernel, those that could, by price, and the rest as the table has them. */
+static int by_verdict(const void *a, const void *b)
+{
+    const gemmux_verdict *v = *(const gemmux_verdict *const *)a;
+    const gemmux_verdict *w = *(const gemmux_verdict *const *)b;
+    if (v->kind != w->kind)
+        return v->kind > w->kind ? -1 : 1;
+    double first = v->decision.predicted_us, second = w->decision.predicted_us;
+    if (v->kind != GEMMUX_REJECTED && first != second)
+        return first < second ? -1 : 1;
+    return v < w ? -1 : 1;
+}
+
 static void show_verdicts(const cli_case *c)
 {
     static const cli_column columns[] = {{"KERNEL", false, false},
@@ -78,25 +91,25 @@ static void show_verdicts(const cli_case *c)
                                          {"PREDICTED us", true, false},
                                          {"WHY", false, true}};
     cli_table *table = cli_table_new(columns, 4);
-    for (int kind = GEMMUX_CHOSEN; kind >= GEMMUX_REJECTED; kind--)
-        for (int i = 0; i < c->trace.verdict_count; i++) {
-            const gemmux_verdict *v = &c->trace.verdicts[i];
-            char why[640], time[32];
-            if (v->kind != kind)
-                continue;
-            cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_name(v->kernel));
-            cli_cell(table, cli_verdicts[kind].style, "%s", cli_verdicts[kind].name);
-            if (kind == GEMMUX_REJECTED)
-                cli_cell(table, CLI_PLAIN, "-");
-            else
-                cli_cell(table, CLI_PLAIN, "%s",
-                         cli_number(v->decision.predicted_us, time, sizeof time));
-            if (kind == GEMMUX_REJECTED)
-                first_reason(c, v, why, sizeof why);
-            else
-                snprintf(why, sizeof why, "%s", kind == GEMMUX_CHOSEN ? "" : "slower");
-            cli_cell(table, CLI_PLAIN, "%s", why);
+    const gemmux_verdict *order[GEMMUX_MAX_KERNELS];
+    for (int i = 0; i < c->trace.verdict_count; i++)
+        order[i] = &c->trace.verdicts[i];
+    qsort(order, (size_t)c->trace.verdict_count, sizeof order[0], by_verdict);
+    for (int i = 0; i < c->trace.verdict_count; i++) {
+        const gemmux_verdict *v = order[i];
+        char why[640], time[32];
+        cli_cell(table, CLI_PLAIN, "%s", gemmux_kernel_name(v->kernel));
+        cli_cell(table, cli_verdicts[v->kind].style, "%s", cli_verdicts[v->kind].name);
+        if (v->kind == GEMMUX_REJECTED) {
+            cli_cell(table, CLI_PLAIN, "-");
+            first_reason(c, v, why, sizeof why);
+        } else {
+            cli_cell(table, CLI_PLAIN, "%s",
+                     cli_number(v->decision.predicted_us, time, sizeof time));
+            snprintf(why, sizeof why, "%s", v->kind == GEMMUX_CHOSEN ? "" : "slower");
         }
+        cli_cell(table, CLI_PLAIN, "%s", why);
+    }
     cli_table_print(table);
 }
 

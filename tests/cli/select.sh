@@ -107,6 +107,11 @@ says '"f33"'
 json "error.exit" 2
 json "error.text"
 
+# Kernels that could, by price.
+COLUMNS=132 run 0 select linear --m 32 --n 14336 --k 4096 --x bf16 --w mxfp4 --y bf16 --device h200
+[ "$(grep -c ' eligible ' "$work/out")" -gt 2 ] || fail "too few kernels to be in an order"
+awk '$2 == "eligible" {print $3}' "$work/out" | sort -g -c || fail "eligible kernels are not in the order of price"
+
 # Terminals of any width, and colour only on one.
 for columns in 60 80 132; do
     COLUMNS=$columns
